@@ -34,6 +34,9 @@ PAGES = {
 }
 """Files of the repository outside of ``docs/`` -> their pages."""
 
+NOTEBOOK = "tutorials/notebook.md"
+"""Page of the notebook, whose file stands beside it."""
+
 ROOMS = (
     "latcast", "latcast.spaces", "latcast.graph", "latcast.graph.read", "latcast.families",
     "latcast.devices", "latcast.data", "latcast.data.public", "latcast.measure", "latcast.models",
@@ -66,7 +69,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     results = sorted((ROOT / "docs" / "results").glob("*.txt"))
     for path in results:
         made[f"results/{path.stem}.md"] = _result(path)
-    made |= dict(_gallery())
+    made |= dict(_script("site_gallery").gallery())
+    made[NOTEBOOK] = _script("site_notebook").page(
+        ROOT / "docs" / NOTEBOOK.replace(".md", ".ipynb")
+    )
     made["results/index.md"] = "\n".join(_results(results))
     for uri, text in made.items():
         files.append(File.generated(config, uri, content=text))
@@ -84,6 +90,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     def led(found: re.Match[str]) -> str:
         path = _linked(found[1], page.file.src_uri)
+        if path.endswith(".ipynb") and page.file.src_uri != NOTEBOOK:
+            path = f"docs/{NOTEBOOK}"
         return posixpath.relpath(_copied(path) or _uri(path), folder or ".")
 
     return LINK.sub(led, markdown)
@@ -150,14 +158,14 @@ def _python() -> Iterator[tuple[str, str]]:
         yield f"reference/{room}.md", "\n".join(lines)
 
 
-def _gallery() -> Iterator[tuple[str, str]]:
-    """The gallery and its pages; the hooks are no package, whose modules could be imported."""
-    found = spec_from_file_location("site_gallery", ROOT / "scripts" / "site_gallery.py")
+def _script(name: str) -> Any:
+    """A script beside this one: the hooks are no package, whose modules could be imported."""
+    found = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert found is not None
     assert found.loader is not None
-    module = sys.modules.setdefault("site_gallery", module_from_spec(found))
+    module = sys.modules.setdefault(name, module_from_spec(found))
     found.loader.exec_module(module)
-    yield from module.gallery()
+    return module
 
 
 def _result(path: Path) -> str:

@@ -20,14 +20,14 @@ Interval = tuple[str, float | None, float | None, float | None]
 
 
 def interval_note(value: float | None, lower: float | None, upper: float | None) -> str:
-    """A latency with its interval, in words."""
+    """Return a latency with its interval, in words."""
     if lower is None or upper is None or not isfinite(lower):
         return f"{ms_text(value)} ms"
     return f"{ms_text(value)} ms ({ms_text(lower)} – {ms_text(upper)})"
 
 
 def is_wide(values: Sequence[float | None]) -> bool:
-    """Whether values are so far apart that an axis should count decades."""
+    """Return whether values are so far apart that an axis should count decades."""
     known = [v for v in values if v is not None and isfinite(v)]
     return bool(known) and min(known) > 0 and max(known) > _DECADES * min(known)
 
@@ -43,7 +43,7 @@ def intervals(
     caption: str = "",
     note: Callable[[float | None, float | None, float | None], str] = interval_note,
 ) -> Figure:
-    """A point with its interval in a row of its own, for each of the first rows.
+    """Draw each of the first rows as a point with its interval.
 
     Args:
         title: of the figure.
@@ -79,7 +79,7 @@ def shares(
     colours: Mapping[str, str] = KIND_COLOURS,
     caption: str = "",
 ) -> Figure:
-    """A bar of parts for each row: its name, the parts' shares from 0 to 1, and a note."""
+    """Draw a bar of parts for each row: its name, the parts' shares from 0 to 1, and a note."""
     parts = dict.fromkeys(p for _, s, _ in rows for p, share in s.items() if share >= _MIN_SHARE)
     series = [
         Series(
@@ -100,7 +100,7 @@ def shares(
 
 
 def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure:
-    """Predicted against measured values, a colour for each group.
+    """Draw predicted against measured values, in a colour for each group.
 
     Args:
         title: of the figure.
@@ -133,7 +133,7 @@ def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure
 
 
 def coverages(scores: Mapping[str, float], title: str = "What intervals hold") -> Iterator[Figure]:
-    """Share of measurements that intervals hold against what they promise, where it is scored."""
+    """Draw the share of measurements that intervals hold against the promised one."""
     promised = [c for c in (50, 80, 90, 95) if isfinite(scores.get(f"coverage_{c}", float("nan")))]
     if len(promised) < 2:
         return
@@ -156,7 +156,7 @@ def bars(
     caption: str = "",
     form: str = ".3g",
 ) -> Figure:
-    """A bar for each of the first rows: its name and its value."""
+    """Draw a bar for each of the first rows: its name and its value."""
     rows = [r for r in rows if r[1] is not None and isfinite(r[1])][:MAX_ROWS]
     notes = [f"{value:{form}}" for _, value in rows]
     labels = [f"{name}: {note}" for (name, _), note in zip(rows, notes, strict=True)]
@@ -166,7 +166,7 @@ def bars(
 
 
 def family_errors(scores: Mapping[str, Mapping[str, float]] | None) -> Iterator[Figure]:
-    """Median error on each family by a model that had not seen it."""
+    """Draw the median error on each family by a model that had not seen it."""
     if scores:
         worst = sorted(
             ((name, s["median_error"]) for name, s in scores.items() if "median_error" in s),

@@ -43,7 +43,7 @@ Kernel = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measure:
-    """What boxes can be coloured by.
+    """A quantity that boxes can be coloured by.
 
     Attributes:
         name: such as a device.
@@ -58,7 +58,7 @@ class Measure:
     limit: Callable[[float], str]
 
     def limits(self, largest: float) -> list[float]:
-        """Where the colours after the first one begin: 1, 2, 5, 10, …, up to the largest value."""
+        """Return where the colours after the first begin: 1, 2, 5, 10, …, to the largest value."""
         if largest <= 0:
             return [1.0] * (STEPS - 1)
         exponent = floor(log10(largest))
@@ -123,7 +123,7 @@ class Picture:
 
 
 def forecast_drawing(record: Mapping[str, Any]) -> Markup | None:
-    """The network of a forecast, coloured by the milliseconds of each device.
+    """Draw the network of a forecast, coloured by the milliseconds of each device.
 
     Args:
         record: of :class:`latcast.models.forecast_records.NetworkForecast`, as JSON.
@@ -147,7 +147,7 @@ def forecast_drawing(record: Mapping[str, Any]) -> Markup | None:
 
 
 def inspection_drawing(record: Mapping[str, Any]) -> Markup | None:
-    """The network of an inspection, coloured by MACs or memory traffic.
+    """Draw the network of an inspection, coloured by MACs or memory traffic.
 
     Args:
         record: of :class:`latcast.graph.inspection.Inspection`, as JSON.
@@ -164,7 +164,7 @@ def inspection_drawing(record: Mapping[str, Any]) -> Markup | None:
 
 
 def _without_views(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Kernels that do something, each of which reads what views before it hand on."""
+    """Return the kernels that compute or move data, which read through the views before them."""
     kept: list[Kernel] = []
     handed: dict[str, tuple[str, ...]] = {}
     for kernel in kernels:
@@ -194,7 +194,7 @@ def _drawing(kernels: Sequence[Kernel], measures: Sequence[Measure]) -> Markup |
 
 
 class _Drawer:
-    """Makes the pictures of one network.
+    """The pictures of one network, as they are made.
 
     Attributes:
         drawn: boxes that groups are drawn of so far.
@@ -225,7 +225,7 @@ class _Drawer:
         self.drawn, self._ids = 0, 0
 
     def scales(self) -> list[dict[str, Any]]:
-        """Name of each measure, and where its colours begin and end, in words."""
+        """Return the name of each measure, and where its colours begin and end, in words."""
         found = []
         for measure, limits in zip(self.measures, self.limits, strict=True):
             texts = [f"< {measure.limit(limits[0])}", *(f"≥ {measure.limit(x)}" for x in limits)]
@@ -233,7 +233,7 @@ class _Drawer:
         return found
 
     def whole(self) -> Picture:
-        """The picture of the whole network, with those of its groups."""
+        """Return the picture of the whole network, with those of its groups."""
         kept = self._unfolding()
         most = max((b for b in self.boxes if b.inside), key=self._cost, default=None)
 
@@ -259,7 +259,7 @@ class _Drawer:
         return self._sum(self.measures[0], box.kernels((0,)))
 
     def _unfolding(self) -> set[Box]:
-        """Groups whose insides are drawn: the most expensive, as far as a page holds them."""
+        """Return the groups whose insides are drawn: the most expensive that fit a page."""
         kept: set[Box] = set()
         waiting = [b for b in self.boxes if b.inside]
         while waiting:
@@ -300,7 +300,7 @@ class _Drawer:
         )  # fmt: skip
 
     def _box_reads(self, boxes: Sequence[Box]) -> list[list[int]]:
-        """Which boxes each box reads; 0 is what comes from outside, the last is what goes there."""
+        """Return the boxes that each box reads; 0 is the inputs, the last one the outputs."""
         first, last = boxes[0].first, boxes[-1].last
         owner = {n: i for i, b in enumerate(boxes, 1) for n in range(b.first, b.last)}
         reads: list[list[int]] = [[]]
@@ -338,7 +338,7 @@ class _Drawer:
         )  # fmt: skip
 
     def _label(self, box: Box, places: Sequence[int]) -> str:
-        """What the names of a group's kernels have in common, or else what costs most."""
+        """Return the common part of a group's names, or else its costliest operators."""
         first, last = (f(self.kernels[n]["name"] for n in places) for f in (min, max))
         start = commonprefix((first, last))  # noqa: RUF071  # names, whose separators are several
         end = max(start.rfind(c) for c in _SEPARATORS)
@@ -401,7 +401,7 @@ def _ms(ms: float) -> str:
 
 
 def _sides(shape: Sequence[int] | None) -> tuple[int, ...]:
-    """Sides of a map of (batch, channels, sides …), or how many tokens there are of (…, features).
+    """Return the sides of a map (batch, channels, sides …), or the tokens of (…, features).
 
     What they are of another order of axes is told apart all the same.
     """
@@ -410,19 +410,19 @@ def _sides(shape: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _shape(shape: Sequence[int] | None) -> str:
-    """A shape without a batch of one, which no picture has room for."""
+    """Return a shape without a batch of one, which no picture has room for."""
     sides = tuple(shape or ())
     return shape_text(sides[1:] if len(sides) > 1 and sides[0] == 1 else shape)
 
 
 def _spread(texts: Sequence[str]) -> str:
-    """The first and the last of several texts, where they differ."""
+    """Return the first and the last of several texts, where they differ."""
     different = list(dict.fromkeys(texts))
     return different[0] if len(different) == 1 else f"{different[0]} to {different[-1]}"
 
 
 def _lines(found: Layout) -> str:
-    """All lines as one path: each piece from the lower side of a box to the upper side below."""
+    """Return all lines as one path, each from the lower side of a box to the next upper side."""
     ends = {(x, layer): n for n, (x, layer) in enumerate(found.boxes)}
     port = {0, len(found.boxes) - 1}
     path = []

@@ -31,7 +31,7 @@ _MAX_LEVELS = 8
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis.
+    """An axis of a figure: its label, its scale and, where it has names, those.
 
     Attributes:
         label: what is along it, with the unit, as of a column.
@@ -51,7 +51,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points, a line, or bars.
+    """A series of points, of a line or of bars.
 
     Attributes:
         name: in the legend.
@@ -96,7 +96,7 @@ class Guide:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure.
+    """A figure with two axes, its series, and lines to compare them with.
 
     Attributes:
         title: what it shows.
@@ -115,11 +115,11 @@ class Figure:
     caption: str = ""
 
     def to_svg(self) -> str:
-        """Inline SVG as wide as where it stands; points tell their values when pointed at."""
+        """Return inline SVG of the width around it; points tell their values when pointed at."""
         return "".join(_Drawing(self).whole())
 
     def to_html(self) -> str:
-        """The drawing with its legend and caption; names of rows are text, and wrap."""
+        """Return the drawing with its legend and caption; names of rows are text, and wrap."""
         drawing = _Drawing(self)
         texts = ["<figure>", *_legend(self.legend)]
         if self.y.names:
@@ -131,7 +131,7 @@ class Figure:
         return "".join([*texts, "</figure>"])
 
     def to_notebook(self) -> str:
-        """The drawing with its legend, in the colours of what is around it."""
+        """Return the drawing with its legend, in the colours of the notebook around it."""
         names = "".join(
             f'<span style="color: {colour}">●</span> {escape(printable(name))} &emsp;'
             for name, colour in self.legend
@@ -144,13 +144,13 @@ class Figure:
 
     @property
     def legend(self) -> list[tuple[str, str]]:
-        """Name and colour of every series, where there are several."""
+        """The name and colour of every series, where there are several."""
         named = [(s.name, colour_of(s, n)) for n, s in enumerate(self.series) if s.name]
         return named if len(self.series) > 1 else []
 
 
 def colour_of(series: Series, place: int) -> str:
-    """The colour of a series at its place in a figure."""
+    """Return the colour of a series at its place in a figure."""
     place %= len(COLOURS)
     return series.colour or f"var(--s{place}, {COLOURS[place]})"
 
@@ -161,7 +161,7 @@ def colour_of(series: Series, place: int) -> str:
 def ticks(
     low: float, high: float, *, log: bool = False, most: int = 6, whole: bool = False
 ) -> list[float]:
-    """Round numbers between two others, at most about so many.
+    """Return round numbers between two others, about ``most`` at most.
 
     Args:
         low: the least.
@@ -191,7 +191,7 @@ def ticks(
 
 @dataclass(frozen=True)
 class _Scale:
-    """From values of an axis to 0 … 1."""
+    """The map from the values of an axis to 0 … 1."""
 
     low: float
     high: float
@@ -225,7 +225,7 @@ class _Scale:
 
 
 def label_levels(places: Sequence[tuple[float, float]]) -> list[int | None]:
-    """Lines of text on which labels of upright guides touch neither each other nor a guide.
+    """Return lines of text on which labels of upright guides touch neither each other nor a guide.
 
     A label ends at its guide, which reaches up to it; so a label is above all guides that stand
     in its place.
@@ -272,7 +272,7 @@ class _Drawing:
         self.top = TOP + _LABEL_HEIGHT * above
 
     def _label_levels(self) -> list[int | None]:
-        """The line of text of each guide's label above the drawing; None of what has none there."""
+        """Return the line of each guide's label above the drawing, or None where it has none."""
         places = [
             (0.0, 0.0)
             if guide.x is None or not guide.label
@@ -282,7 +282,7 @@ class _Drawing:
         return label_levels(places)
 
     def _values(self, axis: str) -> Iterator[float]:
-        """What an axis has to hold."""
+        """Yield the values that an axis has to hold."""
         stacked: dict[float, float] = {}
         for series in self.figure.series:
             values = getattr(series, axis)
@@ -298,11 +298,11 @@ class _Drawing:
         yield from (v for g in self.figure.guides if (v := getattr(g, axis)) is not None)
 
     def x_of(self, value: float) -> str:
-        """In percent of the width."""
+        """Return a place on the horizontal axis in percent of the width."""
         return f"{100 * self.across(value):.2f}%"
 
     def y_of(self, value: float) -> float:
-        """In pixels from the top."""
+        """Return a place on the vertical axis in pixels from the top."""
         if self.is_strip:
             return STRIP / 2
         if self.rows:
@@ -312,7 +312,7 @@ class _Drawing:
     # The whole, or row by row.
 
     def whole(self) -> Iterator[str]:
-        """One SVG."""
+        """Yield the pieces of one SVG of the whole figure."""
         figure = self.figure
         by = f"{figure.y.label} by " if not self.rows else ""
         label = escape(printable(f"{figure.title}: {by}{figure.x.label}"))
@@ -329,7 +329,7 @@ class _Drawing:
         yield "</svg>"
 
     def strips(self) -> Iterator[str]:
-        """A name, its values in words and an SVG for each row, then the axis."""
+        """Yield a name, its values in words and an SVG for each row, then the axis."""
         figure, self.is_strip = self.figure, True
         of = escape(printable(figure.y.label))
         yield f'<div class="strips" data-of="{of}">'
@@ -359,7 +359,7 @@ class _Drawing:
     # Axes, names and guides.
 
     def _grid(self, top: float, bottom: float) -> Iterator[str]:
-        """Upright lines at the labels."""
+        """Yield upright lines at the labels of the horizontal axis."""
         if self.figure.x.names:
             return
         yield '<g stroke="var(--line, #d8dde4)">'
@@ -369,7 +369,7 @@ class _Drawing:
         yield "</g>"
 
     def _labels(self, top: float) -> Iterator[str]:
-        """Numbers or names below the horizontal axis, and what they are."""
+        """Yield the numbers or names below the horizontal axis, and its label."""
         axis = self.figure.x
         yield '<g fill="var(--soft, #5d6776)" text-anchor="middle">'
         for value, text in _shown_ticks(self.across, axis):
@@ -377,7 +377,7 @@ class _Drawing:
         yield f'<text x="50%" y="{top + 36:g}">{escape(printable(axis.label))}</text></g>'
 
     def _levels(self) -> Iterator[str]:
-        """Lines and numbers of the vertical axis, and what they are."""
+        """Yield the lines and numbers of the vertical axis, and its label."""
         axis = self.figure.y
         levels = [(self.y_of(v), text) for v, text in _shown_ticks(self.up, axis)]
         yield '<g stroke="var(--line, #d8dde4)">'
@@ -392,7 +392,7 @@ class _Drawing:
         )
 
     def _names(self) -> Iterator[str]:
-        """Those of rows, each above its own."""
+        """Yield the names of rows, each above its row."""
         axis = self.figure.y
         yield '<g fill="var(--ink, #1c2330)">'
         for n, name in enumerate(axis.names):
@@ -422,7 +422,7 @@ class _Drawing:
             yield from self._beside_all(top - 2)
 
     def _beside_all(self, top: float) -> Iterator[str]:
-        """Labels of guides: of upright ones above the drawing, of others at its right side."""
+        """Yield the labels of guides: above the drawing, or of level ones at its right side."""
         yield '<g class="guide" fill="var(--ink, #1c2330)" text-anchor="end">'
         taken: list[float] = []
         for guide, level in zip(self.figure.guides, self.levels, strict=True):
@@ -444,7 +444,7 @@ class _Drawing:
     # Series.
 
     def _all_series(self, row: int | None) -> Iterator[str]:
-        """Every series, or what of them is in a row."""
+        """Yield every series, or the parts of them that are in a row."""
         stacks: dict[float, float] = {}
         for n, series in enumerate(self.figure.series):
             colour = colour_of(series, n)
@@ -487,7 +487,7 @@ class _Drawing:
         )
 
     def _line(self, series: Series, places: Sequence[int]) -> Iterator[str]:
-        """A polyline, which has no percentages, in a box that is stretched; and its points."""
+        """Yield a polyline, in a stretched box as it takes no percentages, and its points."""
         order = [n for n in sorted(places, key=lambda n: series.x[n])
                  if math.isfinite(series.y[n])]  # fmt: skip
 
@@ -563,14 +563,14 @@ def _lines(text: str) -> str:
 
 
 def _text(axis: Axis, value: float) -> str:
-    """A value of an axis as text."""
+    """Return a value of an axis as text."""
     if axis.names:
         return axis.names[round(value)]
     return number_text(axis.scale * value)
 
 
 def _shown_ticks(scale: _Scale, axis: Axis) -> list[tuple[float, str]]:
-    """Values of an axis that have a label, and the labels."""
+    """Return the values of an axis that have a label, and the labels."""
     if axis.names:
         return [(n, start_of(name, 14)) for n, name in enumerate(axis.names)]
     low, high = axis.scale * scale.low, axis.scale * scale.high

@@ -25,7 +25,7 @@ _MIN_STAGES = 3
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A kernel of a network, as far as folding looks at it.
+    """The facts of a kernel that folding compares.
 
     Attributes:
         reads: positions of the kernels that it reads, all before its own.
@@ -60,11 +60,11 @@ class Box:
 
     @property
     def unit(self) -> int:
-        """Kernels of one repetition."""
+        """The number of kernels of one repetition."""
         return (self.last - self.first) // self.times
 
     def kernels(self, shifts: Sequence[int]) -> list[int]:
-        """Positions of its kernels in all repetitions of what it is inside of.
+        """Return the positions of its kernels in all repetitions of the groups that hold it.
 
         Args:
             shifts: how far each repetition is behind the first one.
@@ -72,12 +72,12 @@ class Box:
         return [n + shift for shift in shifts for n in range(self.first, self.last)]
 
     def shifts(self, own: Sequence[int]) -> list[int]:
-        """How far repetitions of what is inside are behind the first, if its own are such."""
+        """Return how far repetitions of its insides are behind the first, by its own shifts."""
         return [shift + n * self.unit for shift in own for n in range(self.times)]
 
 
 def fold(nodes: Sequence[Node], most: int = MAX_BOXES) -> tuple[Box, ...]:
-    """Few boxes that hold all kernels, in running order.
+    """Fold all kernels into few boxes, in running order.
 
     Args:
         nodes: kernels in running order.
@@ -87,7 +87,7 @@ def fold(nodes: Sequence[Node], most: int = MAX_BOXES) -> tuple[Box, ...]:
 
 
 class _Folding:
-    """Kernels that are being folded.
+    """The kernels of a network while they are folded.
 
     Attributes:
         nodes: kernels in running order.
@@ -117,7 +117,7 @@ class _Folding:
         return self._shortened(self._repeated(boxes, is_equal=True))
 
     def _shortened(self, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
-        """Boxes of one level, folded further as long as they are too many, also inside of them."""
+        """Return boxes of one level, folded further where they or their insides are too many."""
         if len(boxes) > self.most:
             boxes = self._repeated(boxes, is_equal=False)
         if len(boxes) > self.most:
@@ -130,7 +130,7 @@ class _Folding:
         )
 
     def _repeated(self, boxes: tuple[Box, ...], *, is_equal: bool) -> tuple[Box, ...]:
-        """Boxes with those that repeat folded, and what is made of them, until nothing repeats."""
+        """Fold boxes that repeat, and then the groups that repeat, until nothing repeats."""
         while True:
             taken = np.zeros(len(boxes), dtype=bool)
             folded: dict[int, tuple[int, Box]] = {}
@@ -150,7 +150,7 @@ class _Folding:
     def _candidates(
         self, boxes: tuple[Box, ...], *, is_equal: bool
     ) -> list[tuple[int, int, int, int]]:
-        """What repeats: (minus boxes that it hides, period, start, times), most hidden first."""
+        """Return repetitions as (minus hidden boxes, period, start, times), most hidden first."""
         codes: dict[Hashable, int] = {}
         tokens = (self._token(b, is_equal=is_equal) for b in boxes)
         words = np.array([codes.setdefault(t, len(codes)) for t in tokens])
@@ -174,7 +174,7 @@ class _Folding:
         return sorted(x for x in found if x[0] <= -_MIN_HIDDEN)
 
     def _token(self, box: Box, *, is_equal: bool) -> Hashable:
-        """What repetitions of a box have in common."""
+        """Return the key that repetitions of a box have in common."""
         if box.inside:
             inside = tuple(self._token(b, is_equal=is_equal) for b in box.inside)
             return box.times, box.unit, inside
@@ -182,7 +182,7 @@ class _Folding:
         return node.operators, node.sides, node.size if is_equal else None
 
     def _same_inside(self, boxes: tuple[Box, ...], start: int, period: int, times: int) -> int:
-        """How many of the repetitions are wired inside as the first one is.
+        """Return how many of the repetitions are wired inside as the first one is.
 
         Each must read the one before: branches beside each other do not repeat.
         """
@@ -203,7 +203,7 @@ class _Folding:
         return next((n for n in range(1, times) if not follows(n) or inside(n) != model), times)
 
     def _stages(self, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
-        """Boxes that follow each other as a group where the largest map stays the same."""
+        """Group the boxes that follow each other while the largest map stays the same."""
         found: list[list[Box]] = [[]]
         for box in boxes:
             if found[-1] and self.largest[box.first] != self.largest[found[-1][0].first]:
@@ -215,7 +215,7 @@ class _Folding:
         return tuple(b for own in found for b in _grouped(tuple(own)))
 
     def _stretches(self, boxes: tuple[Box, ...]) -> Iterator[Box]:
-        """Boxes that follow each other as groups of about the same number."""
+        """Yield the boxes that follow each other in groups of about equal numbers."""
         size = -(-len(boxes) // max(2, self.most // 2))
         start = 0
         while start < len(boxes):
@@ -230,7 +230,7 @@ class _Folding:
 
 
 def _group(boxes: tuple[Box, ...], times: int, *, is_equal: bool) -> Box:
-    """Boxes that repeat so often as one; repetitions of one that repeats are repetitions of it."""
+    """Return boxes that repeat ``times`` as one; a group of one group multiplies them."""
     inside = boxes[: len(boxes) // times]
     is_equal = is_equal and all(b.is_equal for b in inside)
     if len(inside) == 1 and inside[0].inside:
@@ -239,7 +239,7 @@ def _group(boxes: tuple[Box, ...], times: int, *, is_equal: bool) -> Box:
 
 
 def _grouped(boxes: tuple[Box, ...]) -> tuple[Box, ...]:
-    """Boxes as one, if that hides enough."""
+    """Return boxes as one, if that hides enough of them."""
     return boxes if len(boxes) <= _MIN_HIDDEN else (_group(boxes, 1, is_equal=True),)
 
 

@@ -20,7 +20,7 @@ def pieces(
     limit: int | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
-    """Parts of a record, in pieces.
+    """Return the parts of a record in pieces of text.
 
     Args:
         parts: tables and lines of text.
@@ -37,7 +37,7 @@ def pieces(
 
 
 def _csv(parts: Iterable[Table | str], note: Callable[[str], None]) -> Iterator[str]:
-    """One CSV table (RFC 4180): the first one, and below it all that have the same columns.
+    """Yield one CSV table (RFC 4180): the first, and below it all that have the same columns.
 
     Numbers are in full, without separators of thousands; what is not known is empty. An interval
     has a column for each end. Where several tables are joined, the first column is their titles.
@@ -76,7 +76,7 @@ def _values(columns: Sequence[Column], row: Any) -> Iterator[Any]:
 
 
 def _csv_rows(rows: Iterable[Sequence[Any]], *, first: bool = False) -> Iterator[str]:
-    """Lines; all but the first row of the file have the line's end before them."""
+    """Yield lines of CSV; all but the first row of the file have the line's end before them."""
     written = io.StringIO()
     csv.writer(written, lineterminator="\n").writerows(rows)
     if lines := written.getvalue().removesuffix("\n"):
@@ -87,7 +87,7 @@ def _csv_rows(rows: Iterable[Sequence[Any]], *, first: bool = False) -> Iterator
 
 
 def _markdown(parts: Iterable[Table | str]) -> Iterator[str]:
-    """Tables of GitHub's Markdown under their titles, and lines of text between them."""
+    """Yield tables of GitHub's Markdown under their titles, and lines of text between them."""
     for n, part in enumerate(parts):
         between = "\n\n" if n else ""
         if isinstance(part, Table):
@@ -109,5 +109,5 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A text without what would end a cell, or be markup: names in files may hold anything."""
+    """Escape what would end a cell, or be markup: names in files may hold anything."""
     return " ".join(re.sub(r"[\\`*{}\[\]<>#|~]|\b_|_\b", r"\\\g<0>", text).splitlines())

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Tabular:
-    """What is a polars frame is a table of Arrow too.
+    """The mixin of records and datasets that are frames of polars, and so tables of Arrow, too.
 
     A subclass implements :meth:`to_polars`.
     """
 
     def to_polars(self) -> pl.DataFrame:
-        """The rows as a frame."""
+        """Return the rows as a frame of polars."""
         raise NotImplementedError
 
     def to_pandas(self) -> Any:
-        """The rows as a ``pandas.DataFrame``.
+        """Return the rows as a ``pandas.DataFrame``.
 
         Raises:
             ModuleNotFoundError: pandas, or pyarrow that it is made through, is not installed.
@@ -31,7 +31,7 @@ class Tabular:
         return self.to_polars().to_pandas()
 
     def to_arrow(self) -> Any:
-        """The rows as a ``pyarrow.Table``.
+        """Return the rows as a ``pyarrow.Table``.
 
         Raises:
             ModuleNotFoundError: pyarrow is not installed.
@@ -40,5 +40,5 @@ class Tabular:
         return self.to_polars().to_arrow()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
-        """The rows by Arrow's PyCapsule interface, which needs no package: ``pl.DataFrame(x)``."""
+        """Return the rows by Arrow's PyCapsule interface, for ``pl.DataFrame(x)`` and others."""
         return self.to_polars().__arrow_c_stream__(requested_schema)

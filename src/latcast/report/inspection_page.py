@@ -20,7 +20,7 @@ MAX_STEPS = 450
 
 
 def inspection_sections(record: Mapping[str, Any]) -> Iterator[Section]:
-    """What a page shows of what a network costs; what the record says is escaped.
+    """Yield the sections of a page on a network's costs; texts of the record are escaped.
 
     Args:
         record: of :class:`latcast.graph.inspection.Inspection`, as JSON.
@@ -46,7 +46,7 @@ def inspection_sections(record: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _bar(kinds: Sequence[Mapping[str, Any]], field: str) -> list[dict[str, Any]]:
-    """Shares of the kinds of layers, the largest first; small ones are left out of the words."""
+    """Return the shares of the kinds of layers, the largest first, without the smallest ones."""
     total = sum(x[field] for x in kinds) or 1
     parts = [
         {
@@ -61,7 +61,7 @@ def _bar(kinds: Sequence[Mapping[str, Any]], field: str) -> list[dict[str, Any]]
 
 
 def _area(held: Sequence[int]) -> str:
-    """The outline of what layers hold, as the points of an SVG polygon."""
+    """Return the outline of the bytes that layers hold, as the points of an SVG polygon."""
     size = -(-len(held) // MAX_STEPS) or 1
     steps = [max(held[n : n + size]) for n in range(0, len(held), size)]
     most = max(steps, default=0) or 1

@@ -52,7 +52,7 @@ class Piece:
 
 
 def layout(reads: Sequence[Sequence[int]], widths: Sequence[float], gap: float) -> Layout:
-    """Places of boxes, each of which reads earlier ones only.
+    """Place boxes, each of which reads earlier ones only.
 
     Args:
         reads: of each box, the boxes that it reads.
@@ -99,7 +99,7 @@ class _Grid:
             self.rows[self.layer[n]].append(n)
 
     def _connect(self, source: int, readers: Sequence[int]) -> None:
-        """One line from a box to all that read it, which parts as late as it can."""
+        """Draw one line from a box to all that read it, which parts as late as it can."""
         end = source
         for reader in readers:
             while self.layer[end] < self.layer[reader] - 1:
@@ -112,7 +112,7 @@ class _Grid:
             self.below[end].append(reader)
 
     def _depth_first(self) -> list[int]:
-        """All places in the order in which a walk from the inputs meets them."""
+        """Return all places in the order in which a walk from the inputs meets them."""
         seen: dict[int, None] = {}
         for root in (n for n, above in enumerate(self.above) if not above):
             stack = [root]
@@ -150,7 +150,7 @@ class _Grid:
         return count
 
     def places(self, gap: float) -> list[float]:
-        """The middle of every box and line, near the means of those above and below."""
+        """Return the middle of every box and line, near the means of those above and below."""
         place = [0.0] * len(self.layer)
         for row in self.rows:
             self._spread(row, [0.0] * len(row), [1.0] * len(row), place, gap)
@@ -171,7 +171,7 @@ class _Grid:
         return place
 
     def _chains(self) -> list[list[int]]:
-        """Places that follow each other, each the only one above or below the other."""
+        """Return places that follow each other, each the only one above or below the other."""
         chains: dict[int, list[int]] = {}
         for n in self._depth_first():
             above = self.above[n]
@@ -189,7 +189,7 @@ class _Grid:
         place: list[float],
         gap: float,
     ) -> None:
-        """Places of a row as near to the wanted ones as the widths allow, in least squares."""
+        """Place a row as near to the wanted places as the widths allow, in least squares."""
         offset, offsets = 0.0, []
         for i, n in enumerate(row):
             if i:

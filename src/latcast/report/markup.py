@@ -6,24 +6,24 @@ from decimal import Context
 
 
 def printable(text: str) -> str:
-    """Without what moves a terminal's cursor or is no HTML: names in files may hold anything."""
+    """Replace what moves a terminal's cursor or is no HTML: names in files may hold anything."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def start_of(text: str, width: int) -> str:
-    """The first characters of a text."""
+    """Return the first characters of a text, with an ellipsis where it is cut."""
     clean = printable(text)
     return clean if len(clean) <= width else clean[: width - 1] + "…"
 
 
 def end_of(text: str, width: int) -> str:
-    """The last characters of a text, which tell nodes of one file apart."""
+    """Return the last characters of a text, which tell nodes of one file apart."""
     clean = printable(text)
     return clean if len(clean) <= width else "…" + clean[1 - width :]
 
 
 def number_text(value: float) -> str:
-    """A number with about four digits and no exponent, thousands apart: ``12,300``, ``0.0125``."""
+    """Return a number with about four digits and no exponent: ``12,300``, ``0.0125``."""
     rounded = float(f"{value:.4g}")
     if rounded == 0 or abs(rounded) >= 1000:
         return f"{rounded:,.0f}"

@@ -50,7 +50,7 @@ class _Axes:
     y: tuple[int, int]
 
     def at(self, intensity: float, gflop_s: float) -> Point:
-        """Where a point is drawn."""
+        """Return where a point is drawn."""
         (x0, x1), (y0, y1) = self.x, self.y
         right = (log10(intensity) - x0) / (x1 - x0)
         up = (log10(gflop_s) - y0) / (y1 - y0)
@@ -60,7 +60,7 @@ class _Axes:
 def roofline(
     kernels: Sequence[Mapping[str, Any]], specification: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """GFLOP/s by FLOP per byte moved, one circle a kernel, its area by milliseconds.
+    """Return GFLOP/s by FLOP per byte moved, a circle for each kernel, its area by milliseconds.
 
     Williams, Waterman and Patterson, *Roofline: an insightful visual performance model for
     multicore architectures* (2009).
@@ -97,7 +97,7 @@ def roofline(
 
 
 def _ridge(specification: Mapping[str, Any] | None) -> Point | None:
-    """FLOP per byte and GFLOP/s where the roof has its corner; None where it is not known."""
+    """Return FLOP per byte and GFLOP/s of the roof's corner, or None where it is not known."""
     if not specification or not specification["peak_flops"]:
         return None
     peak = specification["peak_flops"] / 1e9
@@ -124,7 +124,7 @@ def _power(exponent: int) -> str:
 
 
 def _roof(axes: _Axes, corner: Point) -> dict[str, Any]:
-    """The roof inside of the axes, with where its labels stand."""
+    """Return the roof inside of the axes, and the places of its labels."""
     ridge, peak = corner
     lowest = min(max(10.0 ** axes.x[0], ridge / peak * 10.0 ** axes.y[0]), ridge)
     path = [(lowest, peak / ridge * lowest), corner, (max(10.0 ** axes.x[1], ridge), peak)]
@@ -162,7 +162,7 @@ Record = Mapping[str, Any]
 
 @cache
 def templates() -> Environment:
-    """Those of pages, which can write what records hold."""
+    """Return the templates of pages, with filters that write the values of records."""
     made = environment()
     filters: dict[str, Callable[..., str]] = {
         "ms": ms_text,
@@ -180,7 +180,7 @@ def templates() -> Environment:
 
 
 def network_sections(record: Record) -> Iterator[Section]:
-    """What a page shows of a network's forecast; what the record says is escaped.
+    """Yield the sections of a page on a network's forecast; texts of the record are escaped.
 
     Args:
         record: of :class:`latcast.models.forecast_records.NetworkForecast`, as JSON, with the
@@ -208,7 +208,7 @@ def network_sections(record: Record) -> Iterator[Section]:
 
 
 def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Markup | None:
-    """A roofline as SVG; None where no kernel multiplies.
+    """Return a roofline as SVG, or None where no kernel multiplies.
 
     Args:
         kernels: of a device's record.
@@ -222,7 +222,7 @@ def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Ma
 
 
 def _kernels(devices: Sequence[Record]) -> list[tuple[Record, list[float | None]]]:
-    """Kernels by the milliseconds of the first device, with those of all devices."""
+    """Return kernels by the milliseconds of the first device, with those of all devices."""
     first = devices[0]["kernels"]
     times = [ms_beside(first, d["kernels"]) for d in devices[1:]]
     rows = sorted(first, key=lambda k: -k["ms"])[:MAX_KERNELS]
@@ -230,7 +230,7 @@ def _kernels(devices: Sequence[Record]) -> list[tuple[Record, list[float | None]
 
 
 def _facts(card: Record) -> Iterator[tuple[str, str]]:
-    """What a model's card says."""
+    """Return the facts of a model's card."""
     data = card.get("data") or []
     datasets = data if isinstance(data, list) else [data]
     yield "data", "; ".join(str(d["source"]) for d in datasets if d.get("source"))

@@ -25,7 +25,7 @@ _BOUND_COLOURS = {"compute": "#f5b971", "bandwidth": "#8fbbe8", "launch": "#b8b8
 def node_data(
     target: str, kernels: Iterable[Mapping[str, Any]], node_of: Callable[[str], str]
 ) -> dict[str, Json]:
-    """Columns of one target: ``ms``, ``lower``, ``upper`` (of the interval, ms) and ``bound``.
+    """Return columns of one target: ``ms``, ``lower``, ``upper`` (the interval, ms) and ``bound``.
 
     A kernel's numbers are those of the node of its main layer. Layers that it fuses have none,
     so that sums over a group of nodes are right, and say in ``bound`` what they are fused into.
@@ -64,7 +64,7 @@ def _bound(bound: str) -> Json:
 
 
 def whole_operators(names: Iterable[str]) -> Callable[[str], str]:
-    """The operator of a file that a layer is of, where some are read as several layers.
+    """Return a function from a layer to its operator in the file, of which some are several layers.
 
     Readers call the parts of an operator ``NAME`` and ``NAME/part``.
     """

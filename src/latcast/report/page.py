@@ -26,7 +26,7 @@ MAX_ROWS = 500
 
 @cache
 def environment() -> Environment:
-    """Templates whose values are escaped; names in files may hold what is no HTML, either."""
+    """Return the templates, whose values are escaped: names in files may hold anything."""
     return Environment(
         loader=PackageLoader("latcast.report"),
         autoescape=True,
@@ -49,7 +49,7 @@ def _template(name: str) -> str:
 def sections_of(
     figures: Iterable[Figure], parts: Iterable[Any]
 ) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Figures by their titles, then tables by theirs, each with the texts that follow it."""
+    """Yield figures by their titles, then tables by theirs, each with the texts that follow it."""
     for figure in figures:
         yield figure.title, [figure]
     heading, found = "Summary", []
@@ -65,20 +65,20 @@ def sections_of(
 
 
 def _untitled(table: Any) -> str:
-    """The heading of a table that has no title: what its rows are of."""
+    """Return the heading of a table that has no title: what its rows are of."""
     first = table.columns[0].label
     return f"By {first}" if first else "Values"
 
 
 def _capitalized(heading: str) -> str:
-    """A heading with a capital, but where it begins with a name, which is kept as it is spelled."""
+    """Return a heading with a capital, but where it begins with a name."""
     starts_with_a_word = re.match(r"[a-z]+(?=$|[ ,])", heading)
     return heading[:1].upper() + heading[1:] if starts_with_a_word else heading
 
 
 @dataclass(frozen=True)
 class _Result:
-    """One record of a page."""
+    """One record of a page, as the template takes it."""
 
     key: str
     headline: str
@@ -95,7 +95,7 @@ def page(
     files: Mapping[str, str] | None = None,
     made: datetime | None = None,
 ) -> str:
-    """One HTML file that loads nothing, of one record or of several below each other.
+    """Return one HTML file that loads nothing, of one record or of several below each other.
 
     Args:
         records: of :class:`latcast.report.record.Record`.
@@ -136,7 +136,7 @@ def page(
 
 
 def _part(part: Any) -> Markup:
-    """A table, a figure, HTML as it is, or lines of text."""
+    """Return a table, a figure, HTML as it is, or lines of text as HTML."""
     if isinstance(part, Markup):  # what may be wider than its page is scrolled by keys, too
         scrolled = '<div class="wide" role="group" tabindex="0" aria-label="scrolls">'
         return Markup(part.replace(Markup('<div class="wide">'), Markup(scrolled)))  # noqa: S704
@@ -159,7 +159,7 @@ def _part(part: Any) -> Markup:
 
 
 def split(body: str) -> Iterator[tuple[str, Sequence[Any]]]:
-    """The sections of a template: what stands under each of its headings of the second level."""
+    """Yield the sections of a template: the text under each of its headings of the second level."""
     first, *others = re.split("<h2>(.*?)</h2>", body)
     yield "The network", [Markup(first)]  # noqa: S704
     for heading, text in zip(others[::2], others[1::2], strict=True):

@@ -28,7 +28,7 @@ _POINTS, _CHARACTER, _LABEL_HEIGHT = 400.0, 5.0, 10.0
 
 
 def picture(figures: Sequence[Figure]) -> Picture:
-    """Figures one below the other; a notebook shows it, ``savefig`` writes it.
+    """Draw figures one below the other; a notebook shows the result, ``savefig`` writes it.
 
     Raises:
         ValueError: there are none.
@@ -45,7 +45,7 @@ def picture(figures: Sequence[Figure]) -> Picture:
 
 
 def _shown(**how: Any) -> Picture:
-    """A matplotlib figure that a notebook shows although pyplot knows nothing of it."""
+    """Return a figure of matplotlib that a notebook shows although pyplot does not know it."""
     matplotlib = require("matplotlib.figure", "plot", "plotting")
 
     class Shown(matplotlib.Figure):  # type: ignore[name-defined,misc]
@@ -59,7 +59,7 @@ def _shown(**how: Any) -> Picture:
 
 
 def draw(figure: Figure, axes: Axes) -> Axes:
-    """One figure on axes of matplotlib, which may be those of another picture."""
+    """Draw one figure on axes of matplotlib, which may be those of another picture."""
     rows = bool(figure.y.names)
     stacks: dict[float, float] = {}
     for n, series in enumerate(figure.series):
@@ -138,7 +138,7 @@ def _line(figure: Figure, series: Series, axes: Axes, colour: str) -> None:
 def _bars(
     figure: Figure, series: Series, axes: Axes, colour: str, stacks: dict[float, float]
 ) -> None:
-    """Bars, each on top of what stands at its place already."""
+    """Draw bars, each on top of the ones that stand at its place already."""
     rows = bool(figure.y.names)
     places, values = (series.y, series.x) if rows else (series.x, series.y)
     lengths = _scaled(figure.x if rows else figure.y, values)
@@ -155,7 +155,7 @@ def _bars(
 
 
 def _guide_levels(figure: Figure, axes: Axes) -> list[int | None]:
-    """The line of text, from the top, of each guide's label; None of what has none there."""
+    """Return the line of each guide's label, from the top, or None where it has none."""
     upright = [g.x is not None and bool(g.label) for g in figure.guides]
     places = [
         (_across(figure, guide, axes) * _POINTS, _CHARACTER * len(guide.label) + 6.0)
@@ -167,7 +167,7 @@ def _guide_levels(figure: Figure, axes: Axes) -> list[int | None]:
 
 
 def _across(figure: Figure, guide: Guide, axes: Axes) -> float:
-    """Where an upright guide stands, from 0 to 1 of the axes' width."""
+    """Return where an upright guide stands, from 0 to 1 of the axes' width."""
     x = figure.x.scale * (guide.x or 0.0)
     found: float = axes.transLimits.transform(axes.transScale.transform((x, 1)))[0]
     return found
@@ -205,11 +205,11 @@ def _scaled(axis: Axis, values: Sequence[float]) -> list[float]:
 
 
 def _colour(series: Series, place: int) -> str:
-    """A colour that matplotlib knows: of a CSS variable what stands for it without a page."""
+    """Return a colour that matplotlib knows: of a CSS variable its value without a page."""
     found = re.search(r"#[0-9a-fA-F]{6}", series.colour)
     return found[0] if found else COLOURS[place % len(COLOURS)]
 
 
 def _plain(text: str) -> str:
-    """A text without mathematics: names of files may hold dollars."""
+    """Escape mathematics in a text: names of files may hold dollars."""
     return text.replace("$", r"\$")

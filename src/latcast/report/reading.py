@@ -67,12 +67,12 @@ T = TypeVar("T")
 
 
 def key_of(attribute: str) -> str:
-    """The key in JSON of an attribute of a record."""
+    """Return the key in JSON of an attribute of a record."""
     return KEPT_KEYS.get(attribute, attribute)
 
 
 def read_fields(cls: type[T], data: Any, path: str = "") -> T:
-    """A dataclass from its JSON; numbers that JSON lacks (null for a number) are NaN.
+    """Read a dataclass from its JSON; numbers that JSON lacks (null for a number) are NaN.
 
     Keys that the class does not have are left out: a later version of the same schema may add some.
 
@@ -98,7 +98,7 @@ def read_fields(cls: type[T], data: Any, path: str = "") -> T:
 
 @cache
 def _fields_of(cls: type[Any]) -> tuple[tuple[str, str, Any, bool], ...]:
-    """Name, key, type and whether it may be left out, of every field that a class is made with."""
+    """Return name, key, type and whether it may be left out of every field of a class."""
     hints = get_type_hints(cls)
     return tuple(
         (
@@ -113,7 +113,7 @@ def _fields_of(cls: type[Any]) -> tuple[tuple[str, str, Any, bool], ...]:
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
-    """A value of JSON as its type has it."""
+    """Return a value of JSON as its type has it."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return _of_union(arguments, value, path)
@@ -133,7 +133,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
 
 
 def _mapping(arguments: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any]:
-    """An object whose keys depend on the data; JSON has numbers as texts there."""
+    """Return an object whose keys depend on the data; JSON has numbers as texts there."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{path} must be an object; got {type(value).__name__}")
     of, inner = arguments
@@ -142,7 +142,7 @@ def _mapping(arguments: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any
 
 
 def _items(kind: type[Any], arguments: tuple[Any, ...], value: Any, path: str) -> Any:
-    """A list or a tuple, whose items are of one type or of one each."""
+    """Return a list or a tuple, whose items are of one type or of one each."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{path} must be a list; got {type(value).__name__}")
     has_each = kind is tuple and arguments[-1] is not Ellipsis
@@ -156,7 +156,7 @@ def _items(kind: type[Any], arguments: tuple[Any, ...], value: Any, path: str) -
 
 
 def _of_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
-    """A value of one of several types: the first that it can be."""
+    """Return a value of one of several types: the first that it can be."""
     if value is None and NoneType in arguments:
         return None
     for hint in arguments:

@@ -56,13 +56,13 @@ BOUND_COLOURS = {
 
 
 def score_labels(unit: str) -> dict[str, str]:
-    """Score of a predictor -> label with its unit, of values in ``unit``."""
+    """Return the label, with its unit, of each score of a predictor of values in ``unit``."""
     errors = {f"{name}_{unit.lower()}": f"{name.upper()}, {unit}" for name in ("mae", "rmse")}
     return errors | SCORES
 
 
 def scores_table(scores: Mapping[str, float], title: str, unit: str) -> Table:
-    """Scores of a predictor of values in ``unit``; what could not be scored is a dash."""
+    """Return a table of a predictor's scores, of values in ``unit``; a dash for an unknown one."""
     labels = score_labels(unit)
     shown = [name for name in labels if name in scores or name not in _OF_NETWORKS]
     columns = (
@@ -73,7 +73,7 @@ def scores_table(scores: Mapping[str, float], title: str, unit: str) -> Table:
 
 
 def families_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Scores on each family of networks by a model that had not seen it."""
+    """Return a table of scores on each family of networks by a model that had not seen it."""
     columns = (
         Column("family", "family"),
         Column("median %", "median_error", ".1f"),
@@ -85,13 +85,13 @@ def families_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def families_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each family in alphabetical order, and for all of them last."""
+    """Return a row for each family in alphabetical order, and for all of them last."""
     names = sorted(scores, key=lambda name: (name == "all", name))
     return [{"family": name, **scores[name]} for name in names]
 
 
 def ms_text(ms: float | None) -> str:
-    """Milliseconds with about four digits; a dash where there are none."""
+    """Return milliseconds with about four digits, or a dash where there are none."""
     if ms is None:
         return MISSING
     for limit, digits in ((10.0, 3), (100.0, 2), (1000.0, 1)):
@@ -101,7 +101,7 @@ def ms_text(ms: float | None) -> str:
 
 
 def ms_column(heading: str, attribute: str, detail: int = 0) -> Column:
-    """Milliseconds of rows that have such an attribute."""
+    """Return a column of the milliseconds of rows that have such an attribute."""
     return Column(heading, attribute, ms_text, detail=detail)
 
 
@@ -110,7 +110,7 @@ def interval_column(
     form: str | Callable[[Any], str] = ms_text,
     of: Callable[[Any], Any] = lambda row: row,
 ) -> Column:
-    """The interval of what ``of`` takes from rows, which has ``lower_ms`` and ``upper_ms``."""
+    """Return a column of the interval of ``of(row)``, which has ``lower_ms`` and ``upper_ms``."""
 
     def ends(row: Any) -> tuple[Any, Any]:
         low, high = of(row).lower_ms, of(row).upper_ms
@@ -133,7 +133,7 @@ def shared_notes(notes: Iterable[tuple[str, str]], everywhere: int) -> Iterator[
 
 
 def count_text(value: float) -> str:
-    """A count with three digits and a prefix, powers of 1,000: ``4.09 G``."""
+    """Return a count with three digits and a prefix, powers of 1,000: ``4.09 G``."""
     prefix = ""
     for prefix in ("", "k", "M", "G", "T"):
         if value < 999.5:
@@ -143,7 +143,7 @@ def count_text(value: float) -> str:
 
 
 def at_least(value: float, digits: int = 4) -> str:
-    """A number of about four digits that is not below ``value``: to be typed as a limit.
+    """Return a number of about four digits that is not below ``value``, to be typed as a limit.
 
     What is rounded to the nearest, as :func:`ms_text` has it, may name a budget that is refused.
     """
@@ -151,18 +151,18 @@ def at_least(value: float, digits: int = 4) -> str:
 
 
 def bytes_text(value: float) -> str:
-    """Bytes likewise: ``46.7 MB``."""
+    """Return bytes with three digits and a prefix: ``46.7 MB``."""
     number, _, prefix = count_text(value).partition(" ")
     return f"{number} {prefix}B"
 
 
 def shape_text(shape: Sequence[int] | None) -> str:
-    """A shape such as ``1x3x224x224``."""
+    """Return a shape as text, such as ``1x3x224x224``."""
     return "unknown" if shape is None else "x".join(map(str, shape)) or "scalar"
 
 
 def sides_text(sides: Sequence[int | str | None] | None) -> str:
-    """A shape as a file tells it, such as ``[N, 3, ?, ?]``."""
+    """Return a shape as a file tells it, such as ``[N, 3, ?, ?]``."""
     if sides is None:
         return "?"
     # A file's names may be of any length.
@@ -171,12 +171,12 @@ def sides_text(sides: Sequence[int | str | None] | None) -> str:
 
 
 def bound_text(bound: str) -> str:
-    """What a kernel is bound by, in the field's words: compute, memory or launch."""
+    """Return what a kernel is bound by in the field's words: compute, memory or launch."""
     return "memory" if bound == "bandwidth" else bound
 
 
 def extrapolation_text(extrapolation: Any) -> str:
-    """Kernels that are out of a model's distribution for one reason, in words.
+    """Return in words the kernels that are out of a model's distribution for one reason.
 
     Args:
         extrapolation: of a device's ``extrapolations`` in :func:`latcast.models.forecast`, as a
@@ -197,7 +197,7 @@ def extrapolation_text(extrapolation: Any) -> str:
 
 
 def ms_beside(kernels: Sequence[Any], others: Sequence[Any]) -> dict[str, float]:
-    """Milliseconds on another device of the kernels of one.
+    """Return the milliseconds on another device of the kernels of one.
 
     A kernel of the other device counts where its main layer is; one that is fused into a kernel
     that counts elsewhere has no milliseconds of its own.

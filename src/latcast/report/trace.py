@@ -19,7 +19,7 @@ _TOLD = (
 
 @dataclass(frozen=True)
 class Slice:
-    """What ran for some time.
+    """A slice of time in which a kernel or an operator ran.
 
     Attributes:
         name: of the kernel.
@@ -41,7 +41,7 @@ def trace(
     measured: Sequence[tuple[str, Iterable[Slice]]],
     **about: Any,
 ) -> dict[str, Any]:
-    """A track for every target, and below it one for every measured profile.
+    """Return a trace with a track for every target, and below it one for every measured profile.
 
     Kernels of a forecast follow one another from 0 on, in running order.
 
