@@ -166,7 +166,7 @@ class BudgetCheck(Record):
     def to_markdown(self) -> str:
         """A summary in GitHub's Markdown, as ``$GITHUB_STEP_SUMMARY`` takes it."""
         table = self._table(lambda b: "✅" if b.is_met else "❌")
-        heading = f"### {'✅' if self.is_met else '❌'} {self.answer()}\n\n"
+        heading = f"### {'✅' if self.is_met else '❌'} {self._told()}\n\n"
         return heading + "".join(pieces([table, *self.errors, *self.doubts()], "md")) + "\n"
 
     def to_junit(self) -> str:
