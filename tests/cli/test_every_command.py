@@ -251,6 +251,6 @@ def test_records_in_python(files: Path) -> None:
     assert frame["device"].to_list() == ["tesla-p40"] * 2 + ["rtx-2080-ti"] * 2
     assert frame["latency_ms"].dtype.is_float()
     assert frame["costs.macs"].dtype.is_integer()
-    assert repr(found).startswith("<ArchsForecast: The 5 architectures take ")
+    assert repr(found).startswith("<ArchsForecast: The 2 architectures take ")
     assert repr(found).endswith(" ms on rtx-2080-ti.>")
     assert "<table>" in found._repr_html_()
