@@ -124,7 +124,9 @@ def test_level_3_is_what_one_core_shares() -> None:
 
 def test_phones_and_cpus_stay_below_what_their_cores_can_do() -> None:
     for found in [*of_kind("cpu"), *of_kind("phone")]:
-        if found.peak_fp32_flops and found.clock_ghz and found.name != "epyc-genoa-2c":
+        # Of virtual machines the clock is a nominal one, and the peak was measured.
+        is_virtual = found.name in ("epyc-genoa-2c", "epyc-turin-2c")
+        if found.peak_fp32_flops and found.clock_ghz and not is_virtual:
             rate = found.peak_fp32_flops / (found.cores * found.clock_ghz * 1e9)
             assert 4 < rate < 64, found.name
         if found.clusters and found.peak_fp32_flops:

@@ -126,6 +126,21 @@ def test_another_x86_cpu_is_answered_by_the_model_of_ours(
         assert found.predictor.predict(graphs) == pytest.approx(1e6 * least)
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("precision", "host"), [("fp32", f"{EPYC}-{{}}-b1-t1"), ("int8", "epyc-turin-2c-{}-b1-int8-t1")]
+)
+def test_of_two_machines_that_one_answers_which_knows_most(
+    runtime: str, precision: str, host: str
+) -> None:
+    """In fp32 that on which 730 networks were measured, not that of 104."""
+    query = TargetQuery(runtime=runtime, precision=precision, threads=1)
+    for device in ("xeon-platinum-8488c", "ryzen-9-7950x"):
+        (found,) = resolve(device, query, role="networks")
+        assert found.predictor.kind == "layers"
+        assert any(f"by the model {host.format(runtime)}," in note for note in found.notes)
+
+
 def test_an_accelerator_that_was_not_measured_keeps_its_model() -> None:
     (found,) = resolve("eyeriss", role="networks")
     assert found.predictor.target.runtime == "help"

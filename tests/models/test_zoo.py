@@ -35,7 +35,13 @@ def test_a_model_of_networks_of_every_target_is_shipped() -> None:
     targets = {zoo.header(name)["target"] for name in zoo.names()}
     for space in zoo.names("base"):
         targets |= {source["spec"]["target"] for source in zoo.header(space, "base")["sources"]}
-    assert {zoo.header(name, "networks")["target"] for name in zoo.names("networks")} == targets
+    # On one machine networks of any kind were measured, and no architectures of a space.
+    shipped = {zoo.header(name, "networks")["target"] for name in zoo.names("networks")}
+    assert shipped - targets == {
+        "epyc-turin-2c/onnxruntime/b1/t1", "epyc-turin-2c/onnxruntime/b1/int8/t1",
+        "epyc-turin-2c/openvino/b1/int8/t1",
+    }  # fmt: skip
+    assert targets <= shipped
 
 
 LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0"}
