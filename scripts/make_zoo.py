@@ -25,8 +25,8 @@ WIDTH_NOTE = (
     "The source does not state the width multiplier of the measured networks; block facts are "
     "those of width 1.2, whose physics fits best."
 )
-# Layer models that are left out: shipped models together take 6 MB at most, and in fp32 the EPYC's of
-# the generation before answers.
+# Layer models that are left out: shipped models together take 6 MB at most, and in fp32 those of
+# the EPYC of the generation before answer.
 NOT_SHIPPED = ("epyc-turin-2c-openvino-b1-t1",)
 # File of a model, the model, and a line on it.
 Made = Iterator[tuple[str, Model, str]]

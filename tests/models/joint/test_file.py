@@ -113,6 +113,20 @@ def test_what_no_table_has_on_cpus_is_forecast_as_ncnn(asked: dict[str, str], do
     assert (said in question.notes) == (domain == "ncnn-cpu")
 
 
+def test_int8_on_x86_is_by_a_runtime_s_other_precisions() -> None:
+    """As ncnn's OpenVINO's was forecast to take three times as long as it does."""
+    domains = {"ncnn-cpu": ("fp32", "int8"), "openvino-cpu": ("fp32",)}
+    for name, runtime, domain in (
+        ("epyc-9654", "openvino", "openvino-cpu"),
+        ("epyc-9654", "mnn", "ncnn-cpu"),
+        ("raspberry-pi-4", "openvino", "ncnn-cpu"),
+    ):
+        question = Question.of(devices()[name], domains, runtime=runtime, precision="int8")
+        assert (question.facts.domain, question.facts.precision) == (domain, "int8")
+        told = f"{runtime} was not measured in int8 on such devices"
+        assert any(note.startswith(told) for note in question.notes)
+
+
 def _measured(p: Predictor, graphs: Sequence[Graph], factor: float = 1.7) -> Dataset:
     names = tuple(g.name for g in graphs)
     return Dataset(tuple(graphs), factor * p.predict(graphs), p.target, names=names, families=names)

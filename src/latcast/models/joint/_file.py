@@ -297,7 +297,9 @@ class Joint(Model):
             is_known=near is not None and shared == 1 and not asked.is_varied,
             faster=faster,
         )
-        new.precisions = self.domains.get(facts.domain, ())
+        # What a CPU takes in a precision other runtimes tell, too (:meth:`Question.of`).
+        known = ("ncnn-cpu",) if facts.domain.endswith("-cpu") else ()
+        new.precisions = [p for d in (facts.domain, *known) for p in self.domains.get(d, ())]
         card: dict[str, Any] = {k: v for k, v in self.card.items() if k in ("data", "licence")}
         card["rows"] = 0 if near is None else self._known.rows[near[0]]
         card["notes"] = [*question.notes, note]

@@ -142,7 +142,7 @@ class JointPredictor(Predictor):
     """Precision -> when this target's is faster than it, where that was learnt; no file has it."""
 
     precisions: Sequence[str] = ()
-    """Those in which anything was measured in the target's domain; no file has them."""
+    """Those in which anything was measured that tells of the target; no file has them."""
 
     _facts: TargetFacts
     _prior: Prior

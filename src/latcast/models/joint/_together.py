@@ -20,8 +20,9 @@ Floats = npt.NDArray[np.float64]
 
 # Facts that grow with the batch.
 _WITH_BATCH = ("macs", "read_bytes", "write_bytes", "positions", "batch")
-# Kernels times targets that are evaluated at once: some ten arrays of so many numbers.
-_AT_ONCE = 500_000
+# Kernels times targets that are evaluated at once: some ten arrays of so many numbers. Of all
+# targets at once they leave the caches; five or a third of these take as long.
+_AT_ONCE = 100_000
 # Of these with slopes, which are arrays of fourteen times as many.
 _WITH_SLOPES = 50_000
 
