@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+# More names are more than a screen shows at once.
 _MOST_LISTED = 20
 # Kind of what is named -> the command that lists all.
 _LISTS = {"device": "latcast devices", "model": "latcast models", "space": "latcast spaces"}

@@ -25,6 +25,7 @@ from latcast.spaces import Archs
 
 Floats = npt.NDArray[np.float64]
 
+# The published network (arXiv:2101.00732).
 HIDDEN = (400, 400, 400)
 BATCH = 32
 EPOCHS = 100

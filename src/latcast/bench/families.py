@@ -20,6 +20,7 @@ from .tables import Scores
 COVERAGE = 0.9
 TEST_SHARE = 0.15
 ADAPT = 10
+# With fewer, the model that leaves one out has a single family to learn from.
 MIN_FAMILIES = 3
 
 Floats = npt.NDArray[np.float64]

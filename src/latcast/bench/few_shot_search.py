@@ -28,6 +28,7 @@ SPACE = "nasbench201"
 # File of HELP's folder: networks with their accuracies on CIFAR-100.
 ACCURACIES = "arch_generated_by_metad2a.txt"
 
+# As many as HELP adapts to a device with.
 SAMPLES = 10
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 CONFIDENCE = 0.9

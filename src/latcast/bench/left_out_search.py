@@ -40,6 +40,7 @@ from .published import SPLITS
 
 OFA = "ofa-mobilenet-v3"
 SPACES = ("nasbench201", OFA)
+# As many as HELP adapts to a device with.
 SAMPLES = 10
 # Rows of every train target, and of every target of public tables.
 ROWS, PUBLIC_ROWS = 300, 60

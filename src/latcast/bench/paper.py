@@ -23,6 +23,7 @@ from latcast.spaces import Archs
 
 from .tables import Scores
 
+# So many at once that what a call costs beside its networks does not count.
 SPEED_BATCH = 100_000
 SPEED_SECONDS = 1.0
 

@@ -34,6 +34,7 @@ from .protocol import (
 from .published import SPLITS, Split, published
 from .tables import Scores
 
+# Nearly all of a target's latencies: what more measurements could reach at most.
 CEILING_SHARE = 0.9
 MEAN = "mean"
 

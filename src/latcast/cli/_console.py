@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from latcast.report.record import Record, Table
     from latcast.spaces import Archs
 
+# Exit codes; the last is what shells give for ctrl-C (128 and the signal's number).
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130

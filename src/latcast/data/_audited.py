@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from latcast.graph import Graph
     from latcast.spaces import Archs
 
+# Ten columns of a design, with three rows each.
 MIN_ROWS = 30
 _FOLDS = 5
+# Costs of networks of one space are nearly collinear: without it their weights run away.
 _PENALTY = 1e-3
 # Rows that a column needs at least, or a design would fit the noise.
 _ROWS_A_COLUMN = 3
@@ -153,6 +155,7 @@ SEVERITIES = ("error", "warning", "note")
 # Fraction of the median below which no latency of a search space is believed.
 NEAR_ZERO = 0.01
 
+# So many of the cheapest that what they typically take is no single faulty row.
 CHEAPEST = 0.05
 # Of what the cheapest networks take: a network that takes less cannot have been run. In public data
 # that is measured soundly, 54 files, no network takes less than 0.36 of it.
@@ -161,6 +164,7 @@ MIN_CHEAPEST = 20
 # Share of the rows up to which taking less is an exception.
 MAX_TOO_FAST = 0.03
 
+# One or two pairs with equal latencies may be a coincidence of rounding.
 MIN_GROUPS = 3
 # Of groups whose architectures differ in one gene alone, those with one latency each: where there
 # are as many, labels ignore the gene.

@@ -399,8 +399,10 @@ _THREAD_VARIABLES = (
 _CORE_TYPE = "OPENBLAS_CORETYPE"
 _FIGURES = ("bandwidth_gb_s", "peak_fp32_flops", "cpu_share")
 _MIB = 2**20
+# A common size of last-level caches, for machines that tell none.
 _UNKNOWN_CACHE_BYTES = 32 * _MIB
 _PATIENCE_S = 600.0  # some virtual machines take minutes to give out the memory
+# Below it other programs took so much that the figures are theirs as well.
 _BUSY_SHARE = 0.9
 
 

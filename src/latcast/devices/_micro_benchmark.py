@@ -23,6 +23,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 Arrays = tuple[Array, Array, Array]
 
+# The fastest counts: which size suits a BLAS and its caches is not known beforehand.
 _SIZES = (256, 512, 1024)
 
 

@@ -32,6 +32,7 @@ MAX_PARAMS = 30e6
 MAX_ELEMENTS = 25e6
 
 _CANDIDATES = 6
+# Draws after which a family is taken to have no more variants within the limits.
 _TRIES = 1000
 
 

@@ -13,8 +13,11 @@ from latcast.graph import GraphBuilder, Tensor
 
 from ._family import RESOLUTIONS, Family
 
+# As large as the first map of a ResNet, 64 x 112 x 112.
 _LARGEST_MAP = 800_000
+# Attention grows with their square.
 _MAX_TOKENS = 1024
+# Some maps, such as those of one pixel, suit few parts: a convolution suits all.
 _TRIES = 20
 
 
@@ -105,6 +108,7 @@ _KINDS = (
     "softplus",
 )
 _GATES = ("sigmoid", "h_sigmoid", "tanh")
+# The usual sizes are drawn more often; even ones and large ones occur, too.
 _KERNELS = (1, 1, 1, 2, 3, 3, 3, 4, 5, 5, 6, 7)
 _DEPTHWISE_KERNELS = (3, 3, 3, 5, 5, 7, 7, 9, 11)
 _MAX_PARAMS = 3_000_000

@@ -16,6 +16,7 @@ WEIGHT, BUFFER, ARGUMENT = "weight", "buffer", "argument"
 Weights = Sequence[tuple[npt.NDArray[Any], ...]]
 """The values of the constants of every layer of a graph, in the order of the layers."""
 
+# As ONNX has them: weights in fp32, indices in int64.
 _FLOAT_BYTES, _INTEGER_BYTES = 4, 8
 
 # Biases are drawn within it: small beside activations of unit variance, yet not denormal.

@@ -11,6 +11,7 @@ from .layouts import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, takes_blocks, transpo
 from .quantization import dequantizes_weights
 from .shapes import TensorShape
 
+# Rules tell maps, tokens and heads of attention apart by their numbers of axes.
 _IMAGE_AXES = 4
 _TOKEN_AXES = 3
 _HEAD_AXES = 4

@@ -21,6 +21,7 @@ from .read import Network, read_graph
 from .rules import fuse
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
+# They stand in one line of text.
 MAX_SAVINGS = 4
 
 # What layers and kernels can be sorted by -> the field of their rows.

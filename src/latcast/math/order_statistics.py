@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+# The normal deviate within which 95 % lie.
 _Z95 = 1.96
 
 

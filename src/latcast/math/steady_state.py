@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 SMALLEST = 5
 """Values in a batch of the rule."""
+# Of fewer batches the deviation says little; more of them would be short and correlated.
 MIN_BATCHES, MAX_BATCHES = 4, 10
 
 

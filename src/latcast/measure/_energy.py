@@ -27,6 +27,7 @@ from ._sources import parse_source
 from .runtimes import LoadedNetwork, Runtime
 
 PATIENCE_S = 60.0
+# Long beside the time after which counters are renewed, a millisecond to a tenth of a second.
 _RUN_S, _IDLE_S = 2.0, 1.0
 # Of a sensor of power, read by a thread beside the passes: INA sensors average over some ms.
 _INTERVAL_S = 0.01

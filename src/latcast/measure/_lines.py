@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
+# The end of a traceback is what tells the reason, and messages are one line.
 _LAST_WORDS = 300
 
 

@@ -27,6 +27,7 @@ from latcast.graph import Graph, GraphBuilder
 from ._sources import parse_source
 from .runtimes import Runtime
 
+# A fresh process imports its runtime, which takes a small board half a minute.
 PATIENCE_S = 120.0
 _PASSES = 3  # the first allocates, and later ones may be planned otherwise
 _SELF = Path("/proc/self")

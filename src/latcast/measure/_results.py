@@ -22,7 +22,9 @@ from ._drift import Drift, Runs, States
 from ._protocol import Protocol
 from ._sources import NetworkSource, archs_of, model_bytes
 
+# A single run cannot tell its own scatter.
 MIN_RUNS = 2
+# A clock tells no more of a pass than that.
 SAMPLE_DIGITS = 5
 REFERENCE_LEVEL = "reference network, ms"
 """Entry of a dataset's provenance."""

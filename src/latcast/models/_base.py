@@ -366,6 +366,7 @@ def _distinct(data: Sequence[Dataset], calibration: Dataset | None) -> tuple[Dat
 
 HEDGED_ROWS = 7
 """Among so few measurements a spike cannot be told from the others' scatter by its size."""
+# The level of intervals by default.
 _HEDGED = 0.9
 _OTHERS = 64
 # How much farther forecasts of networks that were not measured move, where there is no space to

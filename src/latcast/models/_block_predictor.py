@@ -19,6 +19,7 @@ from latcast.spaces import Archs, SearchSpace
 from ._base import Predictor
 from ._fitted import Fitted, Floats
 
+# Intervals need held-out errors, of which more than so many tell nothing new.
 CALIBRATION_FRACTION = 0.15
 MAX_CALIBRATION_ROWS = 1_500
 # Held-out rows of a stretch of a campaign that tell how far off it is at a level of 0.95.

@@ -29,6 +29,7 @@ from .hub import local_file
 State = dict[str, Any]
 M = TypeVar("M", bound="Model")
 
+# Fewer cannot be split into rows to fit and rows to calibrate on.
 MIN_ROWS = 10
 
 

@@ -23,6 +23,7 @@ from ._fitted import Floats, Form, no_values
 from ._model import State
 from ._tunable import Choice, Real
 
+# As published (arXiv:2101.00732).
 PAPER_HIDDEN = (400, 400, 400)
 PAPER_BATCH = 32
 BATCH = 128

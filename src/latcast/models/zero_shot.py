@@ -32,7 +32,9 @@ BATCH_OCTAVES = 2.0
 BALANCE_OCTAVES = 2.0
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+# Facts of blocks are counted in fp32; other precisions scale them.
 FACTS_BYTES = 4
+# Data sheets count a multiply-add as two operations.
 FLOPS_PER_MAC = 2
 
 # Mean and deviation of what a latency's logarithm gains with that of the roofline.

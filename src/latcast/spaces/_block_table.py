@@ -40,6 +40,7 @@ FACTS = (
 )
 """Names of the facts, each one number per block, for one sample; bytes are unfused."""
 
+# Facts are of fp32; who is of another precision scales them.
 BYTES_PER_PARAMETER = 4
 
 # Facts of the large spaces' blocks, as `scripts/make_block_facts.py` works them out: making 1,500

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Channels, height and width of a map.
 Shape = tuple[int, int, int]
 
+# Published networks round their channels so.
 CHANNEL_DIVISOR = 8
 SE_REDUCTION = 4
 

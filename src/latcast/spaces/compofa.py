@@ -18,6 +18,7 @@ from ._base import Archs, Gene, Genes, SearchSpace
 from ._block_table import BlockTable
 from ._once_for_all import BLOCKS, POSITIONS, STAGES
 
+# Those of MobileNetV3-Large, which CompOFA keeps where kernels are fixed.
 STAGE_KERNEL_SIZES = (3, 5, 3, 3, 5)
 
 _EXPAND_OF_DEPTH = np.zeros(256, dtype=np.uint8)

@@ -36,6 +36,7 @@ class FBNetDataset:
 CIFAR100 = FBNetDataset("CIFAR-100", 32, 1, (1, 1, 2, 2, 1, 2, 1), 1504, 100)
 IMAGENET = FBNetDataset("ImageNet", 224, 2, (1, 2, 2, 2, 1, 2, 1), 1984, 1000)
 
+# Table 1 of arXiv:1812.03443: the searched stages, with their numbers of layers.
 WIDTHS = (16, 24, 32, 64, 112, 184, 352)
 DEPTHS = (1, 4, 4, 4, 4, 4, 1)
 STEM_WIDTH = 16

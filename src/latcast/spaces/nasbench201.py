@@ -21,6 +21,7 @@ from ._block_table import BlockTable
 from ._mobile import Shape, conv_block, conv_bn, linear_block, pool_block
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+# In the order in which the benchmark's own strings name them.
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CODES = {name: code for code, name in enumerate(OPERATIONS, start=1)}
 # `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: the operations that lead to nodes 1, 2 and 3, each with the
@@ -33,6 +34,7 @@ _PATTERN = re.compile(
 )
 
 _NONE = CODES["none"]
+# The skeleton of arXiv:2001.00326: three stages of five cells on CIFAR-10.
 WIDTHS = (16, 32, 64)
 SIDES = (32, 16, 8)
 CELLS = 5

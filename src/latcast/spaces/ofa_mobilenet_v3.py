@@ -43,6 +43,7 @@ __all__ = [
     "active_blocks",
 ]
 
+# The head of MobileNetV3-Large.
 EXPAND_WIDTH, MIX_WIDTH = 960, 1280
 
 KS = slice(0, BLOCKS)

@@ -21,6 +21,7 @@ QUICK = Protocol(
     cpu_share=0.0, halves_disagree=1.0, reference_disagrees=1.0,
 )  # fmt: skip
 """Settings of runs that are over soon, whatever else the host does."""
+# A board that imports its runtime for the first time compiles it.
 PATIENCE_S = 300.0
 _SPACE = "ofa-mobilenet-v3-w1.0"
 

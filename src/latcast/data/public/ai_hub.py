@@ -26,6 +26,7 @@ SETTINGS = {"NPU": "npu", "GPU": "gpu", "CPU": "cpu"}
 COPIED_SHARE = 0.9
 """Of the rows of two devices for the same network, precision and runtime, those with the same
 latency, where the one's table is the other's. By chance it is 1 in 600 of the public rows."""
+# Two devices that have a few networks in common may agree on them by chance.
 MIN_SHARED = 20
 
 _KEY = ("model", "component", "stated_precision", "runtime")

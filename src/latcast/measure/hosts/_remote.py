@@ -25,6 +25,7 @@ from latcast.measure.runtimes import Runtime, runtime
 
 from ._base import Host, HostError, HostLostError, HostWorker
 
+# A small board imports the runtime's package before it can say whether it has it.
 _REQUEST_S = 120.0
 _START_S = 300.0
 # Beyond what a worker may take: the far side ends the worker, and has to say so.

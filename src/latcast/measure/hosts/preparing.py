@@ -32,6 +32,7 @@ from ._base import HostError, HostLostError
 from ._greeting import FOLDER
 from .ssh import SSH
 
+# The oldest that latcast itself runs on.
 MIN_PYTHON = (3, 11)
 # An environment with ONNX Runtime takes 250 MB on x86-64, and pip as much again while it unpacks.
 MIN_FREE_MB = 500

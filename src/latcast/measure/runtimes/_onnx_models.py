@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+# As large as a message of protobuf can be.
 _MAX_INPUT_BYTES = 2**31
 _NUMBERED = re.compile(r"[a-z][a-z_0-9]*_(\d+)\Z")
 

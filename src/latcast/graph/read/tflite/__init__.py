@@ -228,6 +228,7 @@ def _slice(r: Tensors, o: Operator) -> str:
     return r.t.node("Slice", r.value(o.inputs[0]), *limits, name=o.name)
 
 
+# The schema's integers have 32 bits: no side is beyond it.
 _FAR = 2**31 - 1
 
 
