@@ -104,7 +104,7 @@ def test_the_wheel_is_this_package():
     with zipfile.ZipFile(io.BytesIO(preparing.own_wheel())) as wheel:
         names = set(wheel.namelist())
         record = wheel.read(f"latcast-{preparing.own_version()}.dist-info/RECORD").decode()
-    assert {"latcast/__init__.py", "latcast/measure/hosts/_agent.py"} <= names
+    assert {"latcast/__init__.py", "latcast/measure/hosts/agent.py"} <= names
     assert not any("__pycache__" in name for name in names)
     assert {line.split(",")[0] for line in record.splitlines()} == names
 

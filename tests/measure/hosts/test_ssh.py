@@ -126,7 +126,7 @@ class Accidents(threading.Thread):
         self.server.children("_worker")[0].kill()
 
     def agent(self):
-        self.server.children("_agent")[0].kill()
+        self.server.children("hosts.agent")[0].kill()
 
     def full(self):
         self.flag.touch()

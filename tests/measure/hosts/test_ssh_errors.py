@@ -106,7 +106,7 @@ def test_nothing_is_left_here(server):
 
 
 def test_an_agent_that_hears_nothing_ends():
-    code = "from latcast.measure.hosts import _agent; _agent.SILENCE_S = 0.5; _agent.main()"
+    code = "from latcast.measure.hosts import agent; agent.SILENCE_S = 0.5; agent.main()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as agent:

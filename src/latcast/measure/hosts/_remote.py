@@ -1,4 +1,4 @@
-"""Another machine as a host: an agent there (:mod:`._agent`) answers what is asked through a link.
+"""Another machine as a host: an agent there (:mod:`.agent`) answers what is asked through a link.
 
 What only the far side knows is decided there. Kinds of links are SSH's (:mod:`.ssh`) and Ray's
 (:mod:`.ray`).

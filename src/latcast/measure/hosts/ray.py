@@ -18,10 +18,10 @@ from typing import Any
 
 from latcast._imports import require
 
-from ._agent import Agent
 from ._base import HostError, HostLostError
 from ._greeting import FOLDER, check_greeting, greeting
 from ._remote import Link, Remote
+from .agent import Agent
 
 RESOURCE = "latcast"
 """Custom resource of machines that measure, one on each."""

@@ -1,6 +1,6 @@
 """A machine that the system's ``ssh`` reaches, as a host.
 
-The far side runs :mod:`latcast.measure.hosts._agent` in the environment that
+The far side runs :mod:`latcast.measure.hosts.agent` in the environment that
 ``latcast host prepare`` has made there; requests and answers are lines of JSON through one
 connection (:class:`.Connection`).
 """
@@ -88,7 +88,7 @@ class _Link:
         own = greeting()
         python = f"{FOLDER}/{own['latcast']}/bin/python"
         self._lines = LineProcess(
-            connection.command(f"exec {python} -P -m latcast.measure.hosts._agent")
+            connection.command(f"exec {python} -P -m latcast.measure.hosts.agent")
         )
         try:
             do = f"latcast host prepare {self._name}"
