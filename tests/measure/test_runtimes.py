@@ -195,6 +195,11 @@ def test_an_unknown_runtime_suggests_the_nearest():
         runtime("onxruntime")
 
 
+def test_public_tables_names_measure_too():
+    assert runtime("onnx") is runtime("onnxruntime")
+    assert runtime("tflite") is runtime("litert")
+
+
 @pytest.fixture
 def registry(monkeypatch):
     monkeypatch.setattr(RUNTIMES, "_things", dict(RUNTIMES._things))

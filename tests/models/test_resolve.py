@@ -11,6 +11,7 @@ import pytest
 
 import latcast as library
 from latcast.families import Variant
+from latcast.measure import runtimes
 from latcast.models import BaseModel, Kernels, Predictor, zoo
 from latcast.models.joint import JointPredictor
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
@@ -188,6 +189,13 @@ def test_every_listed_name_resolves(role: zoo.Role) -> None:
         ("tesla-p40", {}, {"similar_to": "tesla-p4"}, "it needs no similar one"),
         ("our-board", {}, {"similar_to": "raspberry-pi-44"}, "did you mean 'raspberry-pi-4'"),
         ("rtx-4090", {"runtime": "qnn"}, {}, "no npu of its chip"),
+        (
+            "raspberry-pi-4",
+            {"runtime": "ncnm"},
+            {},
+            "no runtime is called 'ncnm'; did you mean 'nc",
+        ),
+        ("raspberry-pi-4/ncnm/b1", {}, {"role": "networks"}, "did you mean 'ncnn'.*onnxruntime, "),
         ("tesla-p40", {}, {"base": "no-such"}, "no base model is called"),
     ],
 )
@@ -196,6 +204,23 @@ def test_what_nothing_answers(
 ) -> None:
     with pytest.raises(UnresolvedError, match=message):
         resolve(name, TargetQuery(**asked), **options)
+
+
+def test_runtimes_have_other_names() -> None:
+    own, other = (resolve(EPYC, TargetQuery(runtime=r)) for r in ("onnxruntime", "onnx"))
+    assert [r.predictor.target for r in own] == [r.predictor.target for r in other]
+    graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(64))
+    for device in ("raspberry-pi-4", "epyc-9654"):
+        names = ("onnxruntime", "onnx")
+        a, b = (library.forecast(graph, device, runtime=n).devices[0] for n in names)
+        assert (a.latency_ms, a.upper_ms) == pytest.approx((b.latency_ms, b.upper_ms))
+        assert not any("onnx-cpu" in note for note in (*a.notes, *b.notes))
+
+
+def test_runtimes_of_ones_own_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    things = {**runtimes.RUNTIMES._things, "abacus": runtimes.Runtime}
+    monkeypatch.setattr(runtimes.RUNTIMES, "_things", things)
+    assert targets("raspberry-pi-4", runtime="abacus") == ["raspberry-pi-4/abacus/b1"]
 
 
 def test_load_is_the_one_door(tmp_path: Path) -> None:

@@ -87,6 +87,13 @@ def test_answers_are_those_of_a_forecast() -> None:
     assert answer.memory_bytes == graph.peak_activation_bytes + 4 * graph.params
 
 
+@pytest.mark.parametrize(("name", "other"), [("onnxruntime", "onnx"), ("litert", "tflite")])
+def test_a_runtime_has_all_of_its_names(name: str, other: str) -> None:
+    options: Any = {"devices": ["raspberry-pi-4"], "precisions": ["fp32"]}
+    (one,) = library.which(network(), 2.0, runtimes=[name], **options).targets
+    assert library.which(network(), 2.0, runtimes=[other], **options).targets == (one,)
+
+
 @pytest.mark.parametrize("budget", [1e-9, 1e9])
 def test_closed_forms_at_both_ends(budget: float) -> None:
     found = library.which(network(), budget, devices=["raspberry-pi-4"])
@@ -110,7 +117,12 @@ def test_what_does_not_fit_into_memory_does_not_run() -> None:
     [
         ({"devices": ["raspberry"]}, "no device is called"),
         ({"at_least": "maybe"}, "no chance is called"),
-        ({"devices": ASKED, "runtimes": ["abacus"]}, "no device, runtime and precision"),
+        ({"devices": ASKED, "runtimes": ["ncnm"]}, "no runtime is called 'ncnm'; did you mean 'nc"),
+        ({"devices": ASKED[:1], "runtimes": ["tensorrt"]}, "there is litert in fp32, int8; mnn in"),
+        (
+            {"devices": ASKED[:1], "precisions": ["w8a16"]},
+            r"--precision w8a16\); on .*leave both out",
+        ),
     ],
 )
 def test_what_is_not_known_is_refused(options: Any, says: str) -> None:

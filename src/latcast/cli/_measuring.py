@@ -96,11 +96,13 @@ def reference_of(path: Path | None, target: str) -> float | None:
 def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
     from latcast.devices import Target
     from latcast.measure import Plan, Protocol
+    from latcast.measure.runtimes import registered_name
 
     of_networks = _asks_for_networks(given)
     defaults = {k: v for k, v in _DEFAULTS.items() if not of_networks or k not in _OF_SPACES}
     options = {"device": "", "runs": Protocol().runs, **defaults, **given}
     options.pop("host", None)
+    options["runtime"] = registered_name(options["runtime"])
     options["device"] = options["device"] or board.facts()["name"]
     archs = None if of_networks else _archs(options, given)
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
@@ -214,7 +216,10 @@ def start_campaign(path: Path, plan: Plan) -> CampaignFile:
 def resume_campaign(path: Path, given: Mapping[str, Any]) -> CampaignFile:
     """The campaign of an earlier run, if it is the one that is asked for; runs may be more."""
     from latcast import measure
+    from latcast.measure.runtimes import registered_name
 
+    if "runtime" in given:
+        given = {**given, "runtime": registered_name(given["runtime"])}
     try:
         return measure.resume_as(path, given)
     except FileNotFoundError as error:

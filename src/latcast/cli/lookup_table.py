@@ -64,10 +64,11 @@ class Target:
     def target(self, board: Host) -> RealTarget:
         """The target on a host, which can have it."""
         from latcast.devices import Target
+        from latcast.measure.runtimes import registered_name
 
-        device = self.name or board.facts()["name"]
+        device, runtime = self.name or board.facts()["name"], registered_name(self.runtime)
         with usage():
-            target = Target(device, self.runtime, self.batch, self.precision, self.threads)
+            target = Target(device, runtime, self.batch, self.precision, self.threads)
             board.check(target)
         return target
 

@@ -281,10 +281,11 @@ def search(
                 "--verify is for one --device, without --similar-to, and keeps its work in "
                 "--measured"
             )
+        from latcast.measure.runtimes import registered_name
         from latcast.search.verification import Check
 
         if target.runtime is not None:
-            given["runtime"] = target.runtime
+            given["runtime"] = registered_name(target.runtime)
         check = Check(
             verifying.verify, batch=target.batch or 1, precision=target.precision or "fp32",
             resume=how.resume, **given,

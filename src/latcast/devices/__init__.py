@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit, unit_of_runtime
     from ._headings import Chip, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, detect, host_name, usable_cpus
+    from ._runtimes import public_runtime, runtime_names, runtime_of_domain
 else:
     __getattr__, __dir__ = public_names(__name__)
 
@@ -57,6 +58,9 @@ __all__ = [
     "named_device",
     "parse_catalogue",
     "parse_clusters",
+    "public_runtime",
+    "runtime_names",
+    "runtime_of_domain",
     "target_facts",
     "unit",
     "unit_of_runtime",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._names import unknown_name
-from latcast.devices import Device, Target, devices
+from latcast.devices import Device, Target, devices, public_runtime
 from latcast.spaces import SearchSpace
 from latcast.spaces import space as find_space
 
@@ -20,6 +20,7 @@ from . import zoo
 from ._model import open_model
 from .hub import is_file
 from .query import Basis, Resolved, TargetQuery, is_base, is_base_model
+from .runtimes import check_runtime
 from .zoo import JOINT, UnresolvedError, open_shipped
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def _by_specification(
             )
         )
     model = _base(name, base, space) if base is None or isinstance(base, str | Path) else base
+    if query.runtime is not None:
+        check_runtime(query.runtime, {t.runtime for t in model.targets})
     found = devices()[device]
     target = _asked(model, found, query, own)
     notes = []
@@ -203,6 +206,8 @@ def by_joint(
         device, alias = similar_to, device
     if device not in known or JOINT not in zoo.names("joint"):
         raise UnresolvedError(_no_layer_model(name, device, query))
+    if query.runtime is not None:
+        check_runtime(query.runtime)
     # Models of one target need none of it, nor the scipy.sparse that it loads.
     from .joint import Question
 
@@ -239,7 +244,8 @@ def by_host(found: Resolved) -> Resolved:
         name
         for name in zoo.names("networks")
         if name not in zoo.of_joint()
-        and replace(zoo.target(name, "networks"), device=target.device) == target
+        and replace(zoo.target(name, "networks"), device=target.device)
+        == replace(target, runtime=public_runtime(target.runtime))
     ]
     if not hosts:
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from latcast.devices import Target
+from latcast.devices import Target, public_runtime
 from latcast.graph.read import is_network
 
 from ._base import Predictor
@@ -23,7 +23,7 @@ class TargetQuery:
     """The parts of a target besides its device that are asked for; None where nothing is said.
 
     Attributes:
-        runtime: such as ``onnxruntime``.
+        runtime: such as ``onnxruntime``, by any of its names.
         batch: samples a forward pass.
         precision: such as ``fp16``.
         threads: of the CPU.
@@ -40,8 +40,13 @@ class TargetQuery:
         return {name: value for name, value in values.items() if value is not None}
 
     def fits(self, target: Target) -> bool:
-        """Whether a target is as asked for."""
-        return all(getattr(target, name) == value for name, value in self.parts().items())
+        """Whether a target is as asked for; a runtime may have another of its names."""
+        parts = self.parts()
+        if "runtime" in parts and public_runtime(parts["runtime"]) == public_runtime(
+            target.runtime
+        ):
+            del parts["runtime"]
+        return all(getattr(target, name) == value for name, value in parts.items())
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.parts().items())

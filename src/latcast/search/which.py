@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from latcast._names import unknown_name
-from latcast.devices import PRECISIONS, Device, devices, target_facts, unit_of_runtime
+from latcast.devices import (
+    PRECISIONS,
+    Device,
+    devices,
+    public_runtime,
+    runtime_names,
+    target_facts,
+    unit_of_runtime,
+)
 from latcast.graph import Graph, as_run, dequantized, rules_of
 from latcast.graph.precision import BITS
 from latcast.graph.read import Network, ReadOptions, name_of, read_with
@@ -18,6 +26,7 @@ from latcast.models import zoo
 from latcast.models.joint import Joint, JointPredictor, Question, within_each
 from latcast.models.quantized_network import INT8, runs_dequantized
 from latcast.models.query import Basis, Resolved
+from latcast.models.runtimes import UNNAMED, check_runtime
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.networks import Networks
 from latcast.report import charts
@@ -46,8 +55,6 @@ _MAX_REASONS = 3
 _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
 _ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
-# What papers measured with and do not name, or added up: nobody can run a network by it elsewhere.
-_UNNAMED = ("help", "pytorch-help", "lookup-table")
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,8 @@ def which(
     check_budget(max_latency_ms, ("coverage", coverage))
     if at_least not in CHANCES:
         raise UnresolvedError(unknown_name("chance", at_least, list(CHANCES)))
+    for name in runtimes or ():
+        check_runtime(name)
     wanted = _Wanted(_devices(devices), runtimes, precisions, batch, threads)
     options = ReadOptions(batch, shapes or {}, batch_axis, trip_count)
     graph = network if isinstance(network, Graph) else read_with(network, options)
@@ -231,8 +240,8 @@ def which(
         notes += _notes_of_int8(predictors, wanted, is_asked=precisions is not None)
     if not answers:
         reasons += notes[len(graph.notes) :]
-        why = f": {reasons[0]}" if reasons else ""
-        raise UnresolvedError(f"no device, runtime and precision are as asked for{why}")
+        why = f" ({reasons[0]})" if reasons else ""
+        raise UnresolvedError(wanted.unmet(graph.batch or batch or 1) + why)
     order = {name: n for n, name in enumerate(CHANCES)}
     answers.sort(key=lambda a: (order[a.chance], -a.probability, a.latency_ms))
     counts = Counter(a.chance for a in answers)
@@ -360,13 +369,41 @@ class _Wanted:
             runtime = domain.removesuffix(f"-{part}")
             maker = _ONLY_ON.get(runtime.partition("-")[0])
             is_its = maker is None or _is_made_by(device, maker)
-            if unit_of_runtime(domain) == part and is_its and runtime not in _UNNAMED:
+            if unit_of_runtime(domain) == part and is_its and runtime not in UNNAMED:
                 known = (p for p in precisions if p in PRECISIONS)
                 yield from ((runtime, p) for p in known if self._takes(runtime, p))
 
     def _takes(self, runtime: str, precision: str) -> bool:
-        return (self.runtimes is None or runtime in self.runtimes) and (
+        return (self.runtimes is None or runtime in self._runtime_names) and (
             self.precisions is None or precision in self.precisions
+        )
+
+    @cached_property
+    def _runtime_names(self) -> frozenset[str]:
+        """All names of the runtimes that are asked for."""
+        return frozenset(name for r in self.runtimes or () for name in runtime_names(r))
+
+    def unmet(self, batch: int) -> str:
+        """Return the message that no target is as asked for: what there is, and what to do."""
+        anything = replace(self, runtimes=None, precisions=None, threads=None)
+        found: dict[str, set[str]] = {}
+        for each in anything.resolved(batch, []):
+            target = each.predictor.target
+            found.setdefault(public_runtime(target.runtime), set()).add(target.precision)
+        what = "; ".join(f"{name} in {', '.join(sorted(found[name]))}" for name in sorted(found))
+        some = ", ".join(d.name for d in self.devices[:_MAX_REASONS])
+        on = some + (", …" if len(self.devices) > _MAX_REASONS else "")
+        if not found:
+            return f"no target of {on} is known: name other devices (latcast devices)"
+        asked = [
+            *(f"--runtime {r}" for r in self.runtimes or ()),
+            *(f"--precision {','.join(p)}" for p in [self.precisions] if p),
+            *(f"--threads {n}" for n in [self.threads] if n),
+        ]
+        return (
+            f"no device, runtime and precision are as asked for ({' '.join(asked) or on}); on "
+            f"{on} there is {what}: ask for one of these (--runtime, --precision), or leave both "
+            "out to ask all"
         )
 
 

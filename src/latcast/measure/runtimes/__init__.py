@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latcast._registry import Registry
+from latcast.devices import public_runtime
 
 from ._base import LoadedNetwork, Runtime
 from ._onnx_models import UnsupportedNetworkError
@@ -37,9 +38,14 @@ def runtime(name: str) -> type[Runtime]:
         ValueError: there is none; the message suggests the nearest.
         TypeError: what an entry point names is no complete runtime.
     """
-    kind = RUNTIMES.get(name)
+    kind = RUNTIMES.get(registered_name(name))
     _check(kind)
     return kind
+
+
+def registered_name(name: str) -> str:
+    """The name of a runtime that measures, from what public tables call it (``tflite``)."""
+    return name if name in RUNTIMES else public_runtime(name)
 
 
 def register_runtime(kind: type[Runtime]) -> type[Runtime]:
@@ -109,6 +115,7 @@ __all__ = [
     "UnsupportedNetworkError",
     "class_name",
     "register_runtime",
+    "registered_name",
     "runtime",
     "runtime_text",
 ]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from latcast._model_file import NAMES, Array, Field, Schema, Values, texts
 from latcast.data import Dataset
-from latcast.devices import Target, devices, unit_of_runtime
+from latcast.devices import Target, devices, runtime_of_domain, unit_of_runtime
 from latcast.math.one_thread import in_one_blas_thread
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
@@ -402,10 +402,12 @@ def _seen_classes(data: Observations) -> dict[str, list[str]]:
 def _unmeasured(facts: TargetFacts, domains: Sequence[str]) -> str:
     chip = f"no network was measured on {facts.chip} by {facts.runtime}"
     if facts.domain in domains:
-        return f"{chip}: the forecast is by its specification, as of others of {facts.domain}"
+        part = (unit_of_runtime(facts.domain) or "").upper()
+        others = f"others by {runtime_of_domain(facts.domain)}" + (f" on {part}s" if part else "")
+        return f"{chip}: the forecast is by its specification, as of {others}"
     return (
         f"{chip}, nor on any device: the forecast is by physics alone; what was measured is "
-        f"{', '.join(sorted(domains))}"
+        f"{', '.join(sorted(set(map(runtime_of_domain, domains))))}"
     )
 
 
@@ -416,7 +418,7 @@ def _measured(known: Known, n: int, shared: float, asked: str) -> str:
     own = (d for d in devices().values() if d.group == chip)
     names = [d.name for d in own if UNIT_OF_KIND[d.kind] == part]
     name = asked if asked in names or not names else names[0]
-    rows = f"{known.rows[n]} measurements on {name} by {domain} in {precision}"
+    rows = f"{known.rows[n]} measurements on {name} by {runtime_of_domain(domain)} in {precision}"
     if shared == 1:
         return f"the forecast knows {rows}"
     return f"the forecast takes something from {rows}, the same chip with other settings"

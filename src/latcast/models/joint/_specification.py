@@ -14,6 +14,7 @@ from latcast.devices import (
     Device,
     Target,
     devices,
+    runtime_names,
     target_facts,
     unit,
     unit_of_runtime,
@@ -29,10 +30,6 @@ UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"
 # Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
 _WITH_PYTORCH = ("nvidia", "amd")
 _NCNN = "ncnn"
-# Runtime -> what the public tables call it, that of the most rows first.
-_CALLED = {
-    "qnn": ("qnn-dlc", "qnn-context-binary"), "onnxruntime": ("onnx",), "litert": ("tflite",),
-}  # fmt: skip
 # Facts of an accelerator that grow with its cores at one clock.
 _WITH_CORES = (
     "cores", "peak_flops", "base_flops", "bound_flops", "fp32_sum_flops", "matrix_fp32_flops",
@@ -237,7 +234,7 @@ def _keeps_domain(device: Device, precision: str, domain: str, domains: Domains)
 def _domain(runtime: str, part: str, domains: Domains) -> str:
     """The domain of a runtime on a part of a chip, whether it was measured or not."""
     names = [runtime, f"{runtime}-{part}"]
-    names += [f"{called}-{part}" for called in _CALLED.get(runtime, ())]
+    names += [f"{called}-{part}" for called in runtime_names(runtime)[1:]]
     if part == "gpu":
         names.append(f"{runtime}-vulkan")
     return next((n for n in names if n in domains), names[1])
