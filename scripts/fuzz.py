@@ -100,7 +100,7 @@ def formats() -> dict[str, Format]:
             lambda content, _, n: bool(nodes.check(content, n)),
         ),
         **{name: senseless(kind) for name, kind in structures.KINDS.items()},
-        **{f"accidents to a {name}": accident(name) for name in damaged.KINDS},
+        **{f"accidents: {name}": accident(name) for name in damaged.KINDS},
     }
 
 
@@ -275,14 +275,14 @@ def main() -> None:
     end = options.first + options.inputs
     print(f"Inputs {options.first} to {end - 1} of every format, each in a process that is watched")
     print(f"{machine()}; CPU seconds and memory of one input\n")
-    print(f"{'format':32}{'inputs':>8}{'read':>8}{'refused':>8}{'slowest s':>11}{'most MiB':>10}"
+    print(f"{'format':40}{'inputs':>8}{'read':>8}{'refused':>8}{'slowest s':>11}{'most MiB':>10}"
           f"{'findings':>10}", flush=True)  # fmt: skip
     findings: list[str] = []
     for name in names:
         got = watch(name, options.first, options.inputs, options.keep)
         findings += got.findings
         print(
-            f"{name:32}{got.read + got.refused:>8,}{got.read:>8,}{got.refused:>8,}"
+            f"{name:40}{got.read + got.refused:>8,}{got.read:>8,}{got.refused:>8,}"
             f"{got.slowest[0]:>11.2f}{got.largest[0] / 2**20:>10.0f}{len(got.findings):>10}",
             flush=True,
         )

@@ -74,7 +74,7 @@ def child(job: str, folder: Path, accident: str, size: int) -> None:
     # Runs as short as they can be: what they tell does not matter here.
     measure.Protocol = partial(  # type: ignore[misc,assignment]
         measure.Protocol, warm_up_s=0.0, run_s=0.02, min_samples=5, reference_s=0.0,
-        other_cpus=1e9, cpu_share=0.0, halves_disagree=1.0, reference_disagrees=1.0,
+        other_cpus=1e9, cpu_share=0.0, halves_disagree=1e9, reference_disagrees=1e9, redo=0,
     )  # fmt: skip
     os.chdir(folder)
     resume = ["--resume"] if any(Path(name).exists() for name in KEPT) else []
@@ -205,11 +205,14 @@ class Soak:
 
     def _compare(self, job: str, folder: Path, ended: Ended, where: str) -> None:
         try:
-            same = self._result(job, folder, ended) == self.reference[job]
+            found = self._result(job, folder, ended)
         except (OSError, ValueError) as error:
             self._check(False, f"{where}: {error}")
         else:
-            self._check(same, f"{where}: the result differs from that without accident")
+            same = found == self.reference[job]
+            self._check(
+                same, f"{where}: the result differs from that without accident: {found[:300]!r}"
+            )
 
     def _run(
         self, job: str, folder: Path, accident: str = "none", after_s: float = 0.0, size: int = 0

@@ -654,6 +654,14 @@ def _result_of(**entries: Any) -> bytes:
     return json.dumps(_sound_results()[0] | entries).encode()
 
 
+def _checkpoint_of(**rows: int) -> bytes:
+    """A checkpoint with so many rows of arrays of the population."""
+    header, tensors = _sound_checkpoint()
+    own = {f"state.population.{name}": n for name, n in rows.items()}
+    kept = {name: array[: own.get(name, len(array))] for name, array in tensors.items()}
+    return save(kept, {"latcast": json.dumps(header)})
+
+
 # Kind -> content of a file, and what its refusal must say.
 REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
     "graphs in JSON": [
@@ -680,6 +688,13 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
         (lambda: _campaign_of("UPDATE visits SET time_s = x'00'"), "a run without a time"),
         (lambda: _campaign_of("UPDATE visits SET round = 'a' WHERE visit = 1"), "are no integers"),
         (lambda: _campaign_of("DELETE FROM processes WHERE process = 2"), "which it lacks"),
+    ],
+    "checkpoints of searches": [
+        (lambda: _checkpoint_of(genes=0, accuracy=0, ms=0, excess=0), "0 networks of population"),
+        (lambda: _checkpoint_of(accuracy=3), "networks of population with arrays of other sizes"),
+    ],
+    "CSV of one's own": [
+        (lambda: b"arch," + b"x" * 9_000 + b"\na,1\n", "lacks the column 'latency_ms'"),
     ],
     "results in JSON": [
         (lambda: _result_of(name=["a"]), "name must be of type str; got list"),

@@ -83,7 +83,9 @@ class Evolution(Method):
         """Bring back what :meth:`state` gave."""
         if not state:
             return
-        self._pool = Evaluated.of_state("pool", state, self._problem.space)
+        self._pool = Evaluated.of_state(
+            "pool", state, self._problem.space, len(self._problem.latencies)
+        )
         self._best = state["best"]
         self._generation, self._waited = (int(n) for n in state["counts"])
         self._select()

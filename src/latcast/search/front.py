@@ -36,16 +36,21 @@ class Evaluated:
     excess: Floats
 
     @classmethod
-    def of_state(cls, prefix: str, state: Mapping[str, Any], space: SearchSpace) -> Evaluated:
-        """The inverse of :meth:`state`.
+    def of_state(
+        cls, prefix: str, state: Mapping[str, Any], space: SearchSpace, targets: int
+    ) -> Evaluated:
+        """The inverse of :meth:`state`, which is of at least one network.
 
         Raises:
-            KeyError, ValueError: an array is missing, or not of the space.
+            KeyError, ValueError: an array is missing, or not of the space and its targets.
         """
         genes, accuracy, ms, excess = (
             state[f"{prefix}.{name}"] for name in ("genes", "accuracy", "ms", "excess")
         )
-        return cls(Archs(space, genes), accuracy, ms, excess)
+        found, n = cls(Archs(space, genes), accuracy, ms, excess), len(genes)
+        if not n or (accuracy.shape, ms.shape, excess.shape) != ((n,), (n, targets), (n,)):
+            raise ValueError(f"{n} networks of {prefix} with arrays of other sizes")
+        return found
 
     def state(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         """Arrays to keep in a checkpoint, by names that begin with the prefix."""

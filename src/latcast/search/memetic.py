@@ -128,7 +128,11 @@ class Memetic(Method):
         if "penalty" not in state:
             self._global.restore(state)
             return
-        self._optima = Evaluated.of_state("optima", state, self._problem.space)
+        self._optima = Evaluated.of_state(
+            "optima", state, self._problem.space, len(self._problem.latencies)
+        )
+        if state["best"].shape != (len(self._goals),):
+            raise ValueError(f"{state['best'].size} goals, of {len(self._goals)}")
         self._best = state["best"]
         self._penalty, self._waited = float(state["penalty"][0]), int(state["waited"][0])
 

@@ -81,7 +81,9 @@ class NSGA2(Method):
         """Bring back what :meth:`state` gave."""
         if not state:
             return
-        self._population = Evaluated.of_state("population", state, self._problem.space)
+        self._population = Evaluated.of_state(
+            "population", state, self._problem.space, len(self._problem.latencies)
+        )
         self._waited = int(state["waited"][0])
 
     @property
