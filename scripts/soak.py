@@ -200,7 +200,8 @@ class Soak:
         if job == "campaign":
             import latcast
 
-            return "\n".join(latcast.read(folder / LEFT[job]).names).encode()
+            # In the order of their first runs that count, which a run that is lost is not.
+            return "\n".join(sorted(latcast.read(folder / LEFT[job]).names)).encode()
         return (folder / LEFT[job]).read_bytes()
 
     def _compare(self, job: str, folder: Path, ended: Ended, where: str) -> None:

@@ -479,3 +479,8 @@ def test_errors_are_short_whatever_a_file_names():
     with pytest.raises(ValueError, match="side 1 of input") as error:
         read_graph(onnx.ModelProto.SerializeToString(model), shapes={name: (2, 4)})
     assert len(str(error.value)) <= 601
+
+
+@pytest.mark.parametrize("seed", [3833, 5813])
+def test_an_axis_of_a_tensor_that_has_none_is_refused(seed: int, tmp_path: Path) -> None:
+    assert not check("tflite", hostile("tflite", seed), tmp_path, seed)

@@ -190,7 +190,8 @@ def duplicated_name(model: ModelProto, rng: random.Random) -> None:
 
 def wild_number(model: ModelProto, rng: random.Random) -> None:
     """Another shape target, split or scale; NaN among them."""
-    small = [t for t in model.graph.initializer if np.prod(t.dims) <= 4]
+    held = [t for t in model.graph.initializer if t.data_location != TensorProto.EXTERNAL]
+    small = [t for t in held if np.prod(t.dims) <= 4]
     tensor = rng.choice(small)
     name, array = tensor.name, numpy_helper.to_array(tensor).copy()
     extremes = [np.nan, np.inf, -1.0] if array.dtype == np.float32 else [-(2**63), 2**62, -1, 0]
@@ -326,3 +327,8 @@ def check(content: bytes, seed: int) -> bool:
 def test_a_hostile_file_gives_a_graph_or_a_clear_error(start: int) -> None:
     for seed in range(start, start + 30):
         check(hostile_file(seed), seed)
+
+
+@pytest.mark.parametrize("seed", [1751, 4039, 7727, 9462])
+def test_branches_that_hold_no_graph_and_weights_beside_are_refused(seed: int) -> None:
+    assert not check(hostile_file(seed), seed)

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latcast._limits import MAX_GRAPH_DEPTH
@@ -259,7 +260,7 @@ def branch_of(
 def branches(attributes: Mapping[str, AttributeProto]) -> list[GraphProto]:
     """The branches of an ``If``, as far as it has them."""
     held = (attributes[name] for name in _BRANCHES.values() if name in attributes)
-    return [next(subgraphs([attribute])) for attribute in held]
+    return [branch for attribute in held for branch in islice(subgraphs([attribute]), 1)]
 
 
 class UnknownShape(Exception):  # noqa: N818  # no error: what reads it has no shape either

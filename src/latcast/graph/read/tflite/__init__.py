@@ -61,7 +61,7 @@ def translate_tflite(model: str | Path | bytes, *, with_weights: bool = False) -
         _Reader(
             written, schema, schema.Model.GetRootAs(content, 0), Budget(_PARTS * len(content))
         ).read()
-    except (LookupError, TypeError, StructError, OverflowError, AttributeError) as error:
+    except (LookupError, TypeError, StructError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"the TensorFlow Lite model is malformed: {error}") from error
     return written
 

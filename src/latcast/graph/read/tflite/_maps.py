@@ -114,9 +114,20 @@ def _norm_of_neighbours(r: Tensors, o: Operator) -> str:
     )  # fmt: skip
 
 
+def _rank(r: Tensors, n: int) -> int:
+    """Number of axes of a tensor that an operator names one of.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not (rank := len(r.shape(n))):
+        raise ValueError("an operator must name an axis that its input has; it has none")
+    return rank
+
+
 def _axis(r: Tensors, n: int, axis: int, *, is_map: bool) -> int:
     """An axis of a tensor in the order that it is in."""
-    rank = len(r.shape(n))
+    rank = _rank(r, n)
     axis %= rank
     return axis if not is_map or axis == 0 else 1 if axis == rank - 1 else axis + 1
 
@@ -141,7 +152,7 @@ def _reduce(op: str) -> AxisRule:
 
     def translate(r: Tensors, o: Operator) -> tuple[bool, str]:
         axes, keep = r.integers(o.inputs[1]), bool(o.get("KeepDims"))
-        rank = len(r.shape(o.inputs[0]))
+        rank = _rank(r, o.inputs[0]) if axes else len(r.shape(o.inputs[0]))
         sides = {a % rank for a in axes}
         is_map = r.is_map(o.inputs[0]) and (keep or sides >= set(range(1, rank - 1)))
         x = r.map(o.inputs[0]) if is_map else r.value(o.inputs[0])
