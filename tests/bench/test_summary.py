@@ -36,7 +36,8 @@ def test_rows_are_called_by_what_tells_them_apart() -> None:
     (figure,) = summary.figures("gpu", rows)
     assert figure.y.names == ["a_1, 0 measured", "a_1, 3 measured", "a_2, 0 measured",
                               "a_2, 3 measured"]  # fmt: skip
-    assert summary.answer(rows[:1]) == "Median absolute error: 2 %."
+    assert summary.answer(rows[:1]) == "Median absolute error: 2 % (s, a, a_1, way 0, a/x/b1)."
+    assert not list(summary.figures("gpu", rows[:1]))  # a single bar tells nothing
 
 
 def test_searches_tell_which_budgets_are_kept() -> None:

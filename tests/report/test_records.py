@@ -146,6 +146,15 @@ def test_text_html_and_repr() -> None:
     assert repr(Drawn((1,))) == "<Drawn: The answer is <b>.>"
 
 
+def test_columns_of_which_nothing_is_known_are_left_out() -> None:
+    columns = [Column(name, name) for name in "abc"]
+    table = Table(columns, [{"b": 1}, {"b": 2}, {"c": 3}])
+    assert [c.label for c in table.known_columns().columns] == ["b", "c"]
+    assert [c.label for c in table.known_columns(2).columns] == ["b"]
+    for rows in ([], [{}]):
+        assert Table(columns, rows).known_columns().columns == columns
+
+
 def test_a_repr_makes_no_lazy_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "AT_ONCE", 1)
     monkeypatch.setattr(Example, "answer", lambda self: self.targets[0].rows[0].name)

@@ -53,7 +53,8 @@ def answer(rows: Sequence[Row]) -> str:
     ranked = sorted(scored, key=lambda row: row[1])
     (first, low), (last, high) = ranked[0], ranked[-1]
     if len(scored) == 1:
-        return f"{what}: {low:.3g}{unit}."
+        named = ", ".join(v for v in (own or rows)[0].values() if isinstance(v, str) and v)
+        return f"{what}: {low:.3g}{unit} ({named})."
     return f"{what}: from {low:.3g}{unit} ({first}) to {high:.3g}{unit} ({last})."
 
 
@@ -66,7 +67,7 @@ def figures(bench: str, rows: Sequence[Row]) -> Iterator[Figure]:
     label, scored = _scored(rows)
     if bench in _CURVES and len({r["samples"] for r in rows}) > 1:
         yield from _curves(rows, *_CURVES[bench])
-    elif scored:
+    elif len(scored) > 1:
         yield charts.bars(label, scored, label, of="row")
 
 

@@ -132,8 +132,9 @@ class Figure:
 
     def to_notebook(self) -> str:
         """Return the drawing with its legend, in the colours of the notebook around it."""
-        names = "".join(
-            f'<span style="color: {colour}">●</span> {escape(printable(name))} &emsp;'
+        names = " ".join(
+            '<span style="display: inline-block; margin-right: 1em">'
+            f'<span style="color: {colour}">●</span> {escape(printable(name))}</span>'
             for name, colour in self.legend
         )
         left = 1 if self.y.names else 5

@@ -272,13 +272,12 @@ class Table:
     def known_columns(self, most: int | None = None) -> Table:
         """The table without the columns that tell nothing of its first ``most`` rows.
 
-        The first column stays, as all columns of a table without rows do.
+        A table of which nothing is known stays as it is.
         """
         cells = self._cells(self.rows[:most])
-        if not cells:
-            return self
         is_known = [any(c != MISSING for c in column) for column in zip(*cells, strict=True)]
-        is_known[0] = True
+        if not any(is_known):
+            return self
         shown = [c for c, known in zip(self.columns, is_known, strict=True) if known]
         return replace(self, columns=shown)
 
