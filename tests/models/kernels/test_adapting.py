@@ -13,11 +13,11 @@ from latcast.data import Dataset
 from latcast.devices import Cluster, Target, device_files, devices
 from latcast.math.least_squares import MIN_PRICED
 from latcast.models import Kernels, load_layers
-from latcast.models.kernels._fit import _left_out, _numbers
+from latcast.models.kernels._fit import _left_out, _numbers, adapted_model
 from latcast.models.kernels._model import physical_work
 from latcast.models.kernels._prices import Observed
 from latcast.models.kernels._slowdown import KIND_SHIFT, MEASURED_SCALE
-from latcast.networks import Networks
+from latcast.networks import OPS, Networks
 
 OTHER = Target("another", "simulator")
 # Networks by kernels: two kinds of convolutions, so that MACs and bytes are no multiples.
@@ -183,3 +183,16 @@ def test_errors_at_home_make_no_other_cpu_surer(
     assert (halves(carried, graphs) > least).all()
     assert (halves(adapted, graphs) > 1.645 * KIND_SHIFT / 4).all()  # type: ignore[arg-type]
     assert (halves(surer, graphs) < halves(carried, graphs) / 3).all()
+
+
+@pytest.mark.slow
+def test_what_a_slow_operator_takes_is_not_the_target_s(kernels: Networks, fitted: Kernels) -> None:
+    """Networks take what is forecast, activations of 28 ReLUs' time included: nothing is learnt."""
+    ops, labels = kernels.ops.copy(), ("softplus", kernels.labels[1])
+    ops[0] = OPS.index("softplus")
+    networks = replace(kernels, ops=ops, labels=labels)
+    model, alone = fitted._model, kernels.select(np.array([1]))
+    ms = model.forecast(networks, runtime="onnxruntime").ms
+    adapted = adapted_model(model, observed(networks, ms), same_target=False)
+    before, after = (m.forecast(alone, runtime="onnxruntime").ms for m in (model, adapted))
+    np.testing.assert_allclose(after, before, rtol=0.01)

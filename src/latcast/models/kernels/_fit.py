@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
 from operator import itemgetter
 
@@ -17,8 +16,17 @@ from latcast.math.laplace import NormalWeights
 from latcast.math.least_squares import PRICES_OFF, priced_beside
 from latcast.networks import Networks
 
-from ._familiarity import LeftOut
-from ._model import SCALE_DEVIATION, Basis, LayerModel, Scale, Whole, physical_work
+from ._familiarity import REACH, LeftOut
+from ._model import (
+    SCALE_DEVIATION,
+    SLOW_RUNTIME,
+    Basis,
+    LayerModel,
+    Scale,
+    Whole,
+    physical_work,
+    tails,
+)
 from ._posterior import learn
 from ._prices import (
     WORK,
@@ -220,6 +228,8 @@ def adapted_model(
     same_target: bool,
     is_alike: bool = False,
     is_carried: bool = False,
+    runtime: str = SLOW_RUNTIME,
+    reach: float = REACH,
 ) -> LayerModel:
     """The base model after a few more measurements.
 
@@ -230,10 +240,13 @@ def adapted_model(
         is_alike: whether another target is known to be a CPU whose peak the base follows.
         is_carried: whether how far that CPU may be off is in the base's weights already
             (:class:`Slowdown`).
+        runtime: of the target.
+        reach: as of :meth:`LayerModel.forecast`.
     """
     # Totals alone: of a few networks, what their profiler adds to each kernel cannot be told.
     few = replace(few, times_ms=scipy.sparse.csr_matrix(few.times_ms.shape))
-    adaptation = _Adaptation.of(base, few, same_target=same_target)
+    adaptation = _Adaptation.of(base, few, runtime, reach, same_target=same_target)
+    few = adaptation.few
     if same_target:
         fits = [adaptation.learn(adaptation.loosened(s, SAME_TARGET_SCALE), base.noise)
                 for s in SHIFTS[True]]  # fmt: skip
@@ -257,7 +270,9 @@ class _Adaptation:
     Attributes:
         wider: the base with more features, whose weights are still its own.
         columns: where they belong among all, ascending.
-        few: what was measured.
+        few: what was measured, with kernels that stand for unsupported ones: such a network tells
+            less of others.
+        log_prices: of every kernel, shape (d,).
         features: of the kernels, shape (d, features), and
         whole: of the networks, shape (k, more features).
     """
@@ -265,23 +280,32 @@ class _Adaptation:
     wider: LayerModel
     columns: npt.NDArray[np.int64]
     few: Observed
+    log_prices: Floats
     features: Floats
     whole: Floats
 
     @classmethod
-    def of(cls, base: LayerModel, few: Observed, *, same_target: bool) -> _Adaptation:
+    def of(
+        cls, base: LayerModel, few: Observed, runtime: str, reach: float, *, same_target: bool
+    ) -> _Adaptation:
         basis, columns = base.basis.extended(few.kernels, most_points=FRESH_POINTS)
         wider = replace(base, basis=basis, has_parts=base.has_parts or not same_target)
-        features = wider.features_and_rest(few.kernels)[0]
-        whole = base.whole.features_and_rest(few.kernels, base.prices)[0]
+        # As forecasts take them: what takes many times as long as its price is not the target's.
+        kernels, log_slowdown, strange = wider.stand_ins(few.kernels, runtime)
+        least_ms = wider.least_ms(few.kernels, runtime)
+        log_prices = np.log(np.maximum(base.prices(kernels) * np.exp(log_slowdown), least_ms))
+        features = wider.features_and_rest(kernels)[0]
+        whole = base.whole.features_and_rest(kernels, base.prices)[0]
+        if strange.any():
+            shares = network_shares(kernels.counts, log_prices)[1]
+            doubt = tails(shares, strange * (REACH / reach), reach)
+            doubt = doubt if few.excess_variance is None else doubt + few.excess_variance
+            few = replace(few, excess_variance=doubt)
+        few = replace(few, kernels=kernels)
         ends = features.shape[1] + np.arange(base.whole.size)
         parts = basis.size + np.arange(WORK if base.has_parts else 0)
-        return cls(wider, np.concatenate([columns, parts, ends]), few, features, whole)
-
-    @cached_property
-    def log_prices(self) -> Floats:
-        """The log price of every kernel, shape (d,)."""
-        return np.log(self.wider.prices(self.few.kernels))
+        columns = np.concatenate([columns, parts, ends])
+        return cls(wider, columns, few, log_prices, features, whole)
 
     def learn(self, before: NormalWeights, noise: Noise) -> tuple[NormalWeights, float]:
         """Weights after the measurements, and the logarithm of the evidence."""

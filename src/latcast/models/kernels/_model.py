@@ -493,8 +493,8 @@ class LayerModel:
                 calibration was on, such as an unsupported operator, is not made surer by it.
         """
         given = kernels
-        least_ms = self._slow_ms(kernels, runtime)
-        kernels, log_slowdown, strange = self._strange(kernels, runtime)
+        least_ms = self.least_ms(kernels, runtime)
+        kernels, log_slowdown, strange = self.stand_ins(kernels, runtime)
         strange = strange * (REACH / reach)
         features, rest = self.features_and_rest(kernels)
         whole, whole_rest = self.whole.features_and_rest(kernels, self.prices)
@@ -526,14 +526,14 @@ class LayerModel:
             variance *= near.factor(novelty) ** 2
             kernel_variance *= near.factor(distances) ** 2
         # No measured kernel makes an unsupported operator surer.
-        variance += _tails(shares, strange, reach)
+        variance += tails(shares, strange, reach)
         return Forecast(
             total * factor, np.sqrt(variance), factor, np.exp(log_ms),
             np.sqrt(kernel_variance + strange**2),
             novelty,
         )  # fmt: skip
 
-    def _slow_ms(self, kernels: Networks, runtime: str) -> Floats:
+    def least_ms(self, kernels: Networks, runtime: str) -> Floats:
         """Return lower bounds in ms of slow activations that no row had, shape (d,)."""
         is_slow = (kernels.kinds == ALL_KINDS.index("activation")) & self._is_slow(kernels)
         elements = kernels.fact("positions") * kernels.fact("outputs")
@@ -545,7 +545,7 @@ class LayerModel:
         is_new = ~np.isin(kernels.ops, self.prices.classes // 2)
         return np.asarray(is_new & (_SLOWDOWNS[kernels.ops] > 1))
 
-    def _strange(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
+    def stand_ins(self, kernels: Networks, runtime: str) -> tuple[Networks, Floats, Floats]:
         """Return stand-ins of operators that no row had, with slowdowns and deviations.
 
         A slow one is so many ReLUs, since others of its kind say little of it; an attention is a
@@ -599,7 +599,7 @@ def precision_apart(label: str) -> tuple[str, str]:
     return (operators, precision) if precision in BITS else (label, "")
 
 
-def _tails(shares: Incidence, deviation: Floats, reach: float) -> Floats:
+def tails(shares: Incidence, deviation: Floats, reach: float) -> Floats:
     """Variance of log sums (n,) by kernels that may take many times as long as forecast.
 
     Such a kernel with a small share s of the milliseconds makes the sum's upper end

@@ -456,6 +456,7 @@ class Kernels(Predictor):
         new._model = adapted_model(
             model, observed, same_target=is_same, is_carried=is_carried,
             is_alike=is_carried or slowdown is not None,
+            runtime=few.target.runtime, reach=_reach(self._apart()),
         )  # fmt: skip
         # Whether errors are as small near to a few measured kernels, nothing has told.
         new._model = replace(new._model, familiarity=None)
