@@ -5,8 +5,11 @@
 The load comes from hey (https://github.com/rakyll/hey; Debian's package hey), which keeps a rate:
 a connection that is late asks at once, and not more often afterwards. The service and hey share the
 machine. Forecasts of the model's file name it by its id; no answer is remembered, the network that
-was read and the predictor of a device are. Hostile requests are a zip bomb, a file of functions
-that call each other 2^40 times, noise, an upload of 2 GB, and the end of a worker by SIGKILL.
+was read and the predictor of a device are. First rows are forecasts of a search space on targets
+that nobody has asked for, each of which fuses and prices all blocks of the space: one a second,
+every one of them three times, so that the service learns it. Hostile requests are a zip bomb, a
+file of functions that call each other 2^40 times, noise, an upload of 2 GB, and the end of a worker
+by SIGKILL.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -26,7 +30,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +101,10 @@ def _loads(url: str, pid: int, folder: Path, model: Path, seconds: int) -> Itera
         "a model's file, sent and inspected",
         *_hey(f"{url}/v1/networks", file, kind, 5, 5, seconds),
     )
+    with _first_rows(url) as count:
+        row = post("an architecture, beside first rows of others", own, 200, 4)
+    yield row
+    print(f"forecasts of first rows that were answered in that load: {count[0]}")
     with _hostile(url, pid) as count:
         row = post("an architecture, beside hostile requests", own, 200, 4)
     yield row
@@ -144,37 +152,62 @@ def _service(state: Path) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def _hostile(url: str, pid: int, *, kills: bool = True) -> Iterator[list[int]]:
-    """Hostile requests, one after the other, as long as the block lasts."""
+def _first_rows(url: str) -> Iterator[list[int]]:
+    """Forecasts of a space on targets that are new, one after the other, as long as the block."""
+    archs, batches = space("ofa-resnet50").sample(1, seed=0), itertools.count(6)
+
+    def ask(client: Client, count: list[int]) -> None:
+        for _ in range(3):
+            client.forecast(archs, _DEVICE, batch=next(batches) // 3)
+            count[0] += 1
+
+    with _beside(url, ask) as count:
+        yield count
+
+
+@contextlib.contextmanager
+def _beside(url: str, ask: Callable[[Client, list[int]], None]) -> Iterator[list[int]]:
+    """Call a function once a second or less often, as long as the block lasts."""
     done, count = threading.Event(), [0]
 
-    def attack() -> None:
+    def run() -> None:
         client = Client(url)
-        with tempfile.TemporaryDirectory(prefix="latcast-") as name:
-            files = [Path(name) / n for n in ("bomb.pt2", "endless.onnx", "noise.tflite")]
-            contents = (bomb(), doubling_functions(), os.urandom(2**20))
-            for file, content in zip(files, contents, strict=True):
-                file.write_bytes(content)
-            while not done.is_set():
-                for file in files:
-                    with contextlib.suppress(ServerError):
-                        client.inspect(file)
-                        sys.exit(f"{file.name} was not refused")
-                    count[0] += 1
-                _send_2_gb(url)
-                count[0] += 1
-                if kills:
-                    _kill_a_worker(pid)
-                    count[0] += 1
-                done.wait(1)
+        while not done.wait(1):
+            with contextlib.suppress(ServerError):  # what was answered is counted
+                ask(client, count)
 
-    thread = threading.Thread(target=attack)
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         yield count
     finally:
         done.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def _hostile(url: str, pid: int, *, kills: bool = True) -> Iterator[list[int]]:
+    """Hostile requests, one after the other, as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="latcast-") as name:
+        files = [Path(name) / n for n in ("bomb.pt2", "endless.onnx", "noise.tflite")]
+        contents = (bomb(), doubling_functions(), os.urandom(2**20))
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+
+        def attack(client: Client, count: list[int]) -> None:
+            for file in files:
+                with contextlib.suppress(ServerError):
+                    client.inspect(file)
+                    sys.exit(f"{file.name} was not refused")
+                count[0] += 1
+            _send_2_gb(url)
+            count[0] += 1
+            if kills:
+                _kill_a_worker(pid)
+                count[0] += 1
+
+        with _beside(url, attack) as count:
+            yield count
 
 
 def _kill_a_worker(pid: int) -> None:

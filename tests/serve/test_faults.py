@@ -81,6 +81,36 @@ def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
     assert asyncio.run(ask()) == is_full
 
 
+def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worker:
+        pid, answered, is_full = 1, 0, False
+        made = 0
+
+        def __init__(self) -> None:
+            Worker.made += 1
+            self.name = str(Worker.made)
+
+        def set_up(self, _: object) -> None:
+            pass
+
+        def ask(self, _: object, seconds: float) -> Answer:
+            return Answer(200, self.name)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(workers_module, "_Worker", Worker)
+
+    async def ask() -> set[str]:
+        workers = Workers(3, {})
+        await workers.start()
+        while workers._idle.qsize() < 3:
+            await asyncio.sleep(0)
+        return {(await workers.ask({})).body for _ in range(5)}
+
+    assert len(asyncio.run(ask())) == 1
+
+
 def test_a_process_is_full_by_what_it_still_holds() -> None:
     code = """
 from latcast.serve.workers import is_full, limit_memory, room_bytes

@@ -54,7 +54,8 @@ class Workers:
     ) -> None:
         self._count, self._work_s = count, work_s
         self._setup = {**setup, "work_s": work_s}
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        # The one that answered last is asked next: it remembers what was read and worked out.
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         self._all: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
