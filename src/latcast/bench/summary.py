@@ -98,7 +98,7 @@ def _curves(rows: Sequence[Row], panel: str, line: str) -> Iterator[Figure]:
 
 
 def _kept(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """Where latencies of searches come from -> budgets that were kept, of how many."""
+    """Count the budgets that were kept, by the source of a search's latencies, and of how many."""
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
         if not {"source", "found"} <= row.keys() or row.get("target") == "mean":
@@ -126,7 +126,7 @@ def _is_known(value: Any) -> bool:
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
-    """What tells rows apart; of keys that tell the same, the first."""
+    """Return the keys that tell rows apart; of keys that tell the same, the first."""
     keys = [k for k, v in rows[0].items() if isinstance(v, str) or k in _NUMBERS]
     keys = [k for k in keys if len({str(r.get(k)) for r in rows}) > 1]
     for key in reversed(keys[:]):

@@ -78,7 +78,7 @@ class Doubt:
 
     @property
     def advice(self) -> str:
-        """What to do about it, if it is so."""
+        """The remedy, if it is so."""
         named = {"seconds": "s", "microseconds": "us", "nanoseconds": "ns"}.get(self.unit)
         return (
             f"Read the table with --unit {named} (in Python, unit={named!r})"

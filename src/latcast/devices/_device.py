@@ -88,7 +88,7 @@ class Target:
         return text
 
     def __repr__(self) -> str:
-        """What makes it again: ``Target.parse('rtx-4090/pytorch/b1')``."""
+        """The expression that makes it again: ``Target.parse('rtx-4090/pytorch/b1')``."""
         return f"Target.parse({str(self)!r})"
 
 

@@ -1,4 +1,4 @@
-"""From datasets to a model with a card: split, fit, score, and write how."""
+"""Training: datasets to a model with a card, by splitting, fitting and scoring."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Front:
         return f"<Front of {len(self)} networks of {self.archs.space.name}: {told}>"
 
     def _repr_html_(self) -> str:
-        """As a notebook shows it: the accuracies by the latencies, and some of the networks."""
+        """Return the notebook's view: the accuracies by the latencies, and some of the networks."""
         ms, top1 = _columns(self), 100 * self.accuracy
         macs = self.archs.space.cost_columns(self.archs)["macs"]
         names = ["ms"] if len(ms) == 1 else [f"ms on target {n}" for n in range(1, len(ms) + 1)]

@@ -284,7 +284,7 @@ def _answers(
 def _notes_of_int8(
     predictors: Sequence[Resolved], wanted: _Wanted, *, is_asked: bool
 ) -> Iterator[str]:
-    """What is to be said of a network in int8: what runs it in floats, and what is left out."""
+    """Yield notes on a network in int8: what runs it in floats, and what is left out."""
     if any(runs_dequantized(found) for found in predictors):
         yield f"the network is in {INT8}: targets in floats run it dequantized"
     answered = {found.predictor.target.device for found in predictors}

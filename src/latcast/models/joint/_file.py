@@ -174,7 +174,7 @@ def _symmetric(half: Floats, size: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What answers a question.
+    """The measurements, or the prior, that answer a question.
 
     Attributes:
         question: that is asked.
@@ -195,7 +195,7 @@ class _Asked:
         cls, question: Question, named: Mapping[str, Named], measured: Known,
         place: Callable[[TargetFacts], Floats],
     ) -> _Asked:  # fmt: skip
-        """By the campaigns and targets that are known, and the places of targets among these."""
+        """Look up a question's campaign or target, and the places of targets among the known."""
         known, facts = question.measured, question.facts
         is_varied = known.facts != facts.facts
         campaign = of_target(named, known.name)
@@ -262,14 +262,14 @@ class Joint(Model):
         return self.predictors([question])[0]
 
     def predictors(self, questions: Sequence[Question]) -> list[JointPredictor]:
-        """Those of several targets, whose priors are made at once."""
+        """Return the predictors of several targets, whose priors are made at once."""
         place = self._model.learnt.features.place
         asked = [_Asked.of(question, self.named, self._known, place) for question in questions]
         priors = iter(self._model.learnt.priors([t for one in asked for t in one.targets]))
         return [self._predictor(one, [next(priors) for _ in one.targets]) for one in asked]
 
     def _predictor(self, asked: _Asked, priors: Sequence[Prior]) -> JointPredictor:
-        """Of what is asked, with the priors of its targets."""
+        """Return the predictor of a question, with the priors of its targets."""
         question, near = asked.question, asked.near
         if asked.campaign is not None:
             return self._of_campaign(asked.campaign, question)

@@ -270,7 +270,7 @@ def facts_with_peak(
 
 
 class _Known(NamedTuple):
-    """What a device's specification tells of a target.
+    """The figures of a target that a device's specification tells.
 
     Attributes:
         facts: of it.

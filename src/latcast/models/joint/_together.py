@@ -74,7 +74,7 @@ def _parts(
 
 
 def _times(networks: Networks, columns: Sequence[Column]) -> Times:
-    """Of targets with one overlap and efficiency, all or none of them GPUs."""
+    """Return the times on targets with one overlap and efficiency, all or none of them GPUs."""
     facts, priors = zip(*columns, strict=True)
     work, first = Work.of(networks), priors[0]
     more = work.more_by(networks, facts) if facts[0].get("is_gpu") else None
