@@ -705,6 +705,11 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
     "devices (.toml)": [
         (lambda: b'[a]\nkind = ["cpu"]\nchip = "b"\n[b]\nkind = "cpu"\n', "device 'a'"),
     ],
+    "budgets (.toml)": [
+        (lambda: b"x" * 5_000 + b" = 1", "no setting is called 'xx"),
+        (lambda: b"budget = []", "it holds budget"),
+    ],
+    "fleets (.toml)": [(lambda: b"x" * 5_000 + b" = 1", "it holds xx")],
     "accuracies of HELP": [
         (lambda: _help_list().replace("none", "x" * 5_000).encode(), r"got 'xx*\.\.\."),
     ],

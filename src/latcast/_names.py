@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 # More names are more than a screen shows at once.
 _MOST_LISTED = 20
@@ -18,11 +19,11 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     command that lists all.
     """
     folded = {k.lower(): k for k in known}
-    given = str(name).lower()
+    given = str(name)[:200].lower()
     if "device" in kind and given.endswith(".toml"):
         return (
-            f"no {kind} is called {name!r}: a file of devices is given with --devices (in Python, "
-            "devices.device_files), and each of its devices has its name there"
+            f"no {kind} is called {short_repr(name)}: a file of devices is given with --devices "
+            "(in Python, devices.device_files), and each of its devices has its name there"
         )
     parts = sorted((n for n in folded if given and f"-{given}" in n), key=len)
     near = list(dict.fromkeys([*parts, *get_close_matches(given, folded, n=5, cutoff=0.5)]))
@@ -35,7 +36,12 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
         listed = f"{len(known)} names" + (f", among them {others}" if others else "")
         if lists := next((c for word, c in _LISTS.items() if word in kind), None):
             listed += f" ({lists} shows all)"
-    return f"no {kind} is called {name!r}; {hint}known: {listed}"
+    return f"no {kind} is called {short_repr(name)}; {hint}known: {listed}"
+
+
+def short_list(names: Iterable[str]) -> str:
+    """The first names that a file holds, for an error message: it may hold any, of any length."""
+    return ", ".join(name[:60] for name in islice(names, 8))
 
 
 def short_repr(value: object) -> str:

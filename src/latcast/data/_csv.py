@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from latcast._files import read_file
 from latcast._limits import MAX_COLUMNS
+from latcast._names import short_list
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,15 +37,12 @@ def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
         raise ValueError(f"{path} must be a CSV file with a header; reading it: {told}") from error
     missing = [c for c in needed if c not in frame.columns]
     if missing:
-        raise ValueError(f"{path} lacks the column {missing[0]!r}; it has {names_of(frame)}")
+        raise ValueError(
+            f"{path} lacks the column {missing[0]!r}; it has {short_list(frame.columns)}"
+        )
     if frame.is_empty():
         raise ValueError(f"{path} holds no rows")
     return frame
-
-
-def names_of(frame: pl.DataFrame) -> str:
-    """The first columns of a table, for a message: a file may have thousands, of any length."""
-    return ", ".join(name[:60] for name in frame.columns[:8])
 
 
 class Frame(Protocol):

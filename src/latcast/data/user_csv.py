@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._names import short_list
 from latcast.devices import Target
 
-from ._csv import Frame, float_column, fractions, int_column, names_of, read_csv, text_frame
+from ._csv import Frame, float_column, fractions, int_column, read_csv, text_frame
 from ._dataset import Dataset
 from ._quantity import ACCURACY, LATENCY_MS, Quantity
 from .ofanas import parse_cell
@@ -81,7 +82,9 @@ def _values(
         name = "latency"
     if name not in frame.columns:
         other = " (or 'latency', with --unit s, ms, us or ns)" if of == LATENCY_MS else ""
-        raise ValueError(f"{path} lacks the column {of.name!r}{other}; it has {names_of(frame)}")
+        raise ValueError(
+            f"{path} lacks the column {of.name!r}{other}; it has {short_list(frame.columns)}"
+        )
     return float_column(path, frame, name)
 
 
@@ -93,7 +96,7 @@ def _accuracies(
     if len(columns) != 1:
         raise ValueError(
             f"{path} must have one column {ACCURACY.name!r} or {_PERCENT_COLUMN!r}; "
-            f"it has {names_of(frame)}"
+            f"it has {short_list(frame.columns)}"
         )
     if columns[0] == _PERCENT_COLUMN:
         if unit == "fraction":

@@ -15,7 +15,7 @@ from typing import Any
 
 from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
-from latcast._names import short_repr, unknown_name
+from latcast._names import short_list, short_repr, unknown_name
 
 from ._campaign_file import CampaignFile
 from ._machine import CampaignRunningError
@@ -80,7 +80,7 @@ def read_fleet(path: str | Path) -> tuple[Boards, ...]:
     if not isinstance(rows, list) or not rows or tables.keys() != {"target"}:
         raise ValueError(
             f"{path} must hold [[target]] tables, each with hosts = [...]; it holds "
-            f"{', '.join(tables) or 'nothing'}"
+            f"{short_list(tables) or 'nothing'}"
         )
     fleet = tuple(_boards(path, number, row) for number, row in enumerate(rows, 1))
     _check_different(path, fleet)

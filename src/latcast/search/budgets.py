@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
-from latcast._names import short_repr, unknown_name
+from latcast._names import short_list, short_repr, unknown_name
 from latcast.graph.read import ReadOptions, is_named, read_with
 from latcast.models.quantized_network import as_asked, in_own_precision
 from latcast.models.resolve import Resolved, TargetQuery, resolve
@@ -225,7 +225,7 @@ def _read(path: Path) -> tuple[float, list[dict[str, Any]]]:
     if not rows:
         raise BudgetFileError(
             f"{path} must hold [[budget]] tables, each with model = … and max_latency_ms = …; "
-            f"it holds {', '.join(tables) or 'nothing'}"
+            f"it holds {short_list(tables) or 'nothing'}"
         )
     common = {key: value for key, value in tables.items() if key in _COMMON}
     budgets = []
@@ -237,7 +237,7 @@ def _read(path: Path) -> tuple[float, list[dict[str, Any]]]:
         budget = {"at_least": "likely", **common, **row}
         for key in ("model", "max_latency_ms", "device"):
             if key not in budget:
-                raise BudgetFileError(f"{where} must say {key} = …; it says {', '.join(row)}")
+                raise BudgetFileError(f"{where} must say {key} = …; it says {short_list(row)}")
         _check_values(where, budget)
         budgets.append(budget)
     coverage = tables.get("coverage", 0.9)
