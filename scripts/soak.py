@@ -154,6 +154,8 @@ class Soak:
         where = f"episode {number}: {job}, {accident} ({after_s:.2f} s, {size} bytes)"
         ended = self._run(job, folder, accident, after_s, size)
         fine = {0, 130} if accident == "interrupt" else {0}
+        if accident == "interrupt" and not ended.error:
+            fine |= {-2}  # before Python minds the signal as it starts, and after it as it ends
         fine |= {"kill": {-9}, "terminate": {-15}, "full disk": {1}}.get(accident, set())
         self._check(ended.code in fine, f"{where} ended with {ended.code}: {ended.error[-900:]}")
         said = ended.error.splitlines()
