@@ -71,7 +71,7 @@ oldest: $(VENV)/tested
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
 
-# 10,000 inputs of every format, read or refused: two hours of a core.
+# 10,000 inputs of every format, read or refused; hours on a busy machine.
 fuzz: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py --inputs 10000
 
