@@ -112,7 +112,7 @@ def predict_archs(kit: Kit) -> Any:
     )  # fmt: skip
 
 
-@case("predict-target", "cli")
+@case("predict-target", "cli", marks=("slow",))
 def predict_target(kit: Kit) -> Any:
     archs = kit.archs(SPACE, 1)
     return [
@@ -137,7 +137,7 @@ def refusals(kit: Kit) -> Any:
     )
 
 
-@case("adapt", "cli")
+@case("adapt", "cli", marks=("slow",))
 def adapt(kit: Kit) -> Any:
     few = kit.csv(SPACE, 0, 10, device="imaginary", runtime="simulator", batch="1")
     own, of_base = kit.folder / "own.latcast", kit.folder / "of-base.latcast"
@@ -265,7 +265,7 @@ def train_mlp(kit: Kit) -> Any:
     return _train(kit, "mlp")
 
 
-@case("train-layers", "train")
+@case("train-layers", "train", marks=("slow",))
 def train_layers(kit: Kit) -> Any:
     out = kit.folder / "layers.latcast"
     return (

@@ -60,9 +60,10 @@ def fit(parts: tuple[Dataset, Dataset]) -> Callable[[str], Predictor]:
 
 
 # Fitting an MLP takes a second and more.
-@pytest.fixture(
-    params=[pytest.param(k, marks=[pytest.mark.slow] * (k == "mlp")) for k in PREDICTORS]
-)
+KINDS_TO_FIT = [pytest.param(k, marks=[pytest.mark.slow] * (k == "mlp")) for k in PREDICTORS]
+
+
+@pytest.fixture(params=KINDS_TO_FIT)
 def each(request: pytest.FixtureRequest, fit: Callable[[str], Predictor]) -> Predictor:
     return fit(request.param)
 
@@ -239,7 +240,7 @@ def test_few_architectures_with_many_rows(synthetic: Dataset) -> None:
         models.predictor("roofline").fit(synthetic[np.arange(12) % 3])
 
 
-@pytest.mark.parametrize("kind", PREDICTORS)
+@pytest.mark.parametrize("kind", KINDS_TO_FIT)
 def test_ten_rows_are_enough(kind: str, synthetic: Dataset) -> None:
     if kind == "mlp":
         pytest.importorskip("torch")

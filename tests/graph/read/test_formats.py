@@ -80,6 +80,7 @@ def counted(graph: Graph):
     return graph.macs, graph.params, sides, sorted(x.split("+")[0] for x in kernels)
 
 
+@pytest.mark.slow
 def test_every_format_counts_the_same(network, file):
     graph = read_graph(file)
     assert graph.unsupported == {}
