@@ -62,6 +62,24 @@ def test_steps_are_no_batch_and_cost_what_they_cost(latcast: Any, files: Path) -
     assert "nothing tells which side is the batch" in long["notes"][0]
 
 
+def test_suggestions_are_for_open_files_too(latcast: Any, files: Path) -> None:
+    path = str(files / "first.onnx")
+    arguments = ("suggest", "--for", path, "--device", ONE)
+    assert "--shape" in latcast.error(*arguments, code=1)
+    shaped = ("--shape", "x=8x1x256")
+    found = latcast.json(*arguments, *shaped)
+    row = latcast.json("predict", path, "--device", ONE, *shaped)["devices"][0]
+    assert found["latency_ms"] == pytest.approx(row["latency_ms"])
+    message = latcast.error("suggest", "--device", ONE, *shaped, code=2)
+    assert "are of the network of --for" in message
+
+
+def test_forecasts_say_how_many_threads_they_are_for(latcast: Any, files: Path) -> None:
+    arguments = ("predict", files / "image.onnx", "--device", "raspberry-pi-4")
+    assert "threads: 4 on raspberry-pi-4, one for each core" in latcast(*arguments).stdout
+    assert "threads:" not in latcast(*arguments, "--threads", 2).stdout
+
+
 def test_another_batch_is_said_in_the_table_and_in_json(latcast: Any, files: Path) -> None:
     arguments = ("predict", files / "image.onnx", "--device", MANY)
     record = latcast.json(*arguments)

@@ -55,6 +55,7 @@ _NAMED = (
     "targets of search spaces are in the joint model, where they were layer models of their own"
 )
 
+_MACHINE = "adapting says where rows are of another machine than the model"
 _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
@@ -269,4 +270,6 @@ CHANGES: tuple[Change, ...] = (
         )
         for figure in ("mean", "std")
     ),
+    Change("adapt*", "*output*.machine", "added", _MACHINE),
+    Change("adapt", "[04].notes.0", "added", _MACHINE),
 )

@@ -110,3 +110,24 @@ def test_evaluating_tells_unstable_rows_apart() -> None:
     (note,) = found.doubts()
     assert f"{len(BUSY)} of {ROWS} rows are not known to 3%" in note
     assert f"MAPE is {found.metrics_weighted['mape']:.3g} %" in note
+
+
+def test_rows_of_another_machine_are_told() -> None:
+    few = measurements("ncnn_b1_t1")[0]
+    board = latcast.load("raspberry-pi-5", networks=())
+    found = adapt_and_score(board, few)[1]
+    note = (
+        "the rows are of epyc-genoa-2c; the model is of raspberry-pi-5: what comes out is of epyc"
+    )
+    assert str(found.machine).startswith(note)
+    assert f"note: {found.machine}" in list(found.doubts())
+    # Called after the board, but measured on an x86 machine, as the campaign's facts say.
+    named = replace(few, target=replace(few.target, device="raspberry-pi-5"))
+    here = {**few.provenance, "machine kernel": "Linux 6.1 x86_64"}
+    there = {**few.provenance, "machine kernel": "Linux 6.1 aarch64"}
+    assert "of x86_64, which raspberry-pi-5 is not" in str(machine(board, named, here))
+    assert machine(board, named, there) is None
+
+
+def machine(board: Predictor, few: Dataset, provenance: dict[str, str]) -> str | None:
+    return adapt_and_score(board, replace(few, provenance=provenance))[1].machine

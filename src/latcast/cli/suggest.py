@@ -13,6 +13,7 @@ from ._console import Console, UsageError, argument, command, option, usage
 from ._options import (
     DataHints,
     Devices,
+    FileInputs,
     HostText,
     Seed,
     Server,
@@ -22,6 +23,7 @@ from ._options import (
     check_network,
     find_host,
     find_space,
+    read_options,
     resolving,
 )
 
@@ -59,6 +61,7 @@ def suggest(
     console: Console,
     *,
     forecast: Forecast,
+    inputs: FileInputs,
     adapting: Adapting,
     samples: int | None = option("How many to suggest; of --for at most.", min=1, max=1_000),
     networks: list[str] | None = argument("", None, hidden=True),
@@ -80,6 +83,8 @@ def suggest(
             f"{networks[0]}: latcast predict forecasts a network, and --for suggests what to "
             "measure for its forecast"
         )
+    if forecast.network is None and inputs != FileInputs():
+        raise UsageError("--shape, --batch-axis and --trip-count are of the network of --for")
     on_device = (forecast.network, forecast.device, forecast.host)
     if any(given is not None for given in on_device):
         if adapting.space or adapting.model or adapting.measured:
@@ -87,7 +92,7 @@ def suggest(
             what = next(name for name, given in names if given is not None)
             raise UsageError(f"{what} is of networks on a device: leave out those of a space")
         with _described(console, forecast, devices or []) as device:
-            _on_device(console, forecast, device, samples or SAMPLES, server)
+            _on_device(console, forecast, inputs, device, samples or SAMPLES, server)
         return
     if server is not None:
         raise UsageError("a service suggests networks for a --device: leave out --server")
@@ -117,7 +122,12 @@ def _described(console: Console, asked: Forecast, files: list[Path]) -> Iterator
 
 
 def _on_device(
-    console: Console, asked: Forecast, device: str, samples: int, server: str | None
+    console: Console,
+    asked: Forecast,
+    inputs: FileInputs,
+    device: str,
+    samples: int,
+    server: str | None,
 ) -> None:
     from latcast.models.suggestions import suggest_for, suggest_on
 
@@ -129,11 +139,18 @@ def _on_device(
         "similar_to": asked.similar_to,
     }
     options |= asked.given()
+    read = read_options(inputs)
     found: Suggestions | Telling
     with resolving(), console.progress("choosing among networks"):
         if asked.network is None:
             found = at(server, suggest_on)(device, **options)
         else:
+            # A service's description of it has no more than what is given.
+            fixed = {
+                "shapes": read.shapes or None, "batch_axis": read.batch_axis,
+                "trip_count": read.trip_count,
+            }  # fmt: skip
+            options |= {name: value for name, value in fixed.items() if value is not None}
             found = at(server, suggest_for)(asked.network, device, **options)
     console.show(found)
 

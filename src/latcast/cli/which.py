@@ -90,8 +90,8 @@ def which(
     """Rank devices, runtimes and precisions by their chance to run a network within a budget.
 
     certain is a P(within budget) of 95 % or more, likely of 50, unlikely of 5. The exit code is 0
-    where a device that was asked for is at least likely (--at-least), 1 where none is, and 2 for
-    wrong usage.
+    where a target of a device that was asked for is at least likely (--at-least), 1 where none is,
+    and 2 for wrong usage. Devices whose only chance is a wide interval are counted as undecided.
 
     Example: latcast which model.onnx --max-latency 10 --device raspberry-pi-4 --device rtx-4090
     """
@@ -110,6 +110,7 @@ def which(
             coverage=coverage, shapes=asked.shapes, batch_axis=asked.batch_axis,
             trip_count=asked.trip_count,
         )  # fmt: skip
-    console.show(found, found.tables(None if shown.all else shown.limit))
+    tables = found.tables(None if shown.all else shown.limit)
+    console.show(found, [f"{found.answer()}\n", *tables])
     if not found.is_met:
         raise typer.Exit(FAILED)

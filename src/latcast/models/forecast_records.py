@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from latcast.devices import Target
+from latcast.devices import Target, devices, unit_of_runtime
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
 from latcast.report import charts
@@ -375,6 +375,8 @@ class NetworkForecast(Record):
     def tables(self, listed: int) -> Iterator[Table | str]:
         """Yield the printed parts, with the ``listed`` most expensive kernels."""
         yield self._devices()
+        if threads := self._threads():
+            yield threads
         for each in self.faster:
             yield (
                 f"{each.device}: {each.precision} is faster than {each.than} with a probability "
@@ -416,6 +418,20 @@ class NetworkForecast(Record):
         if len(answered) > 1:
             columns.insert(0, Column("", lambda d: _label(answered.index(d))))
         return Table(columns, answered, start_of(self.network.name, 90))
+
+    def _threads(self) -> str:
+        """What CPUs a thread on every core is forecast for; empty where threads are named."""
+        found = {}
+        for each in self.answered:
+            target = Target.parse(each.target or "")
+            device = devices().get(target.device)
+            part = unit_of_runtime(target.runtime) or "cpu"
+            if not target.threads and part == "cpu" and device and device.kind in ("cpu", "phone"):
+                found[target.device] = device.cores
+        if not found:
+            return ""
+        told = ", ".join(f"{cores} on {name}" for name, cores in found.items())
+        return f"threads: {told}, one for each core (--threads); latcast measure takes 1 by default"
 
     def _kernels(self, listed: int) -> Table:
         answered = self.answered

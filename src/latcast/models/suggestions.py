@@ -244,6 +244,8 @@ def suggest_for(
     similar_to: str | None = None,
     coverage: float = 0.9,
     shapes: Shapes = None,
+    batch_axis: int | Mapping[str, int] | None = None,
+    trip_count: int | None = None,
 ) -> Suggestions:
     """The networks whose measurement on a device narrows the forecast of one network most.
 
@@ -265,6 +267,8 @@ def suggest_for(
         similar_to: a device of the catalogue that one of another name is like.
         coverage: of the intervals, between 0 and 1.
         shapes: of the network's inputs that its file leaves open, or of a torch module's.
+        batch_axis: which side of the inputs of its file is the batch.
+        trip_count: trips of every loop of its file whose count is no constant.
 
     Raises:
         ValueError: the device cannot be answered or stands for several targets, a network cannot
@@ -274,7 +278,8 @@ def suggest_for(
     query = TargetQuery(runtime, batch, precision, threads)
     found = _asked(device, query, similar_to, samples, coverage)
     predictor = found.predictor
-    graph = _read(network, predictor.target.batch, shapes)
+    options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
+    graph = _read(network, predictor.target.batch, options)
     own = predictor.predict(graph)
     lower, upper = predictor.predict_interval(graph, coverage)
     explained = predictor.explain(graph, coverage).kernels
@@ -430,11 +435,12 @@ def _narrowed(
     )
 
 
-def _read(network: Network, batch: int, shapes: Shapes = None) -> Graph:
-    graph = read_with(network, ReadOptions(None, shapes or {}))
+def _read(network: Network, batch: int, options: ReadOptions | None = None) -> Graph:
+    options = options or ReadOptions()
+    graph = read_with(network, options)
     if graph.batch in (batch, None) or not isinstance(network, str | Path | bytes):
         return graph
-    return read_with(network, ReadOptions(batch, shapes or {}))
+    return read_with(network, replace(options, batch=batch))
 
 
 def _candidates(

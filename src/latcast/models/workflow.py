@@ -11,6 +11,7 @@ import numpy as np
 
 from latcast.data import LATENCY_MS, UNSTABLE, Dataset, quantity
 from latcast.data.audit import measured_rows
+from latcast.devices import devices, target_facts
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.record import Column, Record, Section, Table
@@ -337,6 +338,7 @@ class Adaptation(Made):
         unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
         sample: as of ``evaluation``, of the rows that it was scored on.
         groups: likewise.
+        machine: where the rows are of another machine than the known model, a sentence; or null.
     """
 
     schema = "adaptation"
@@ -356,6 +358,7 @@ class Adaptation(Made):
     unit: str | None
     sample: tuple[ScoredRow, ...] = ()
     groups: tuple[GroupErrors, ...] = ()
+    machine: str | None = None
 
     def headline(self) -> str:
         return f"{self.base} adapted to {self.target}"
@@ -389,6 +392,8 @@ class Adaptation(Made):
         yield from scored_sections(self, self.groups)
 
     def doubts(self) -> Iterator[str]:
+        if self.machine is not None:
+            yield f"note: {self.machine}"
         if self.skipped:
             label = quantity(self.quantity).label
             yield f"note: {self.skipped} rows with a copied {label} are left out"
@@ -452,6 +457,30 @@ def adapt_and_score(
         unit=unit_of(few),
         sample=rows[0],
         groups=rows[1],
+        machine=_of_another_machine(known, few),
+    )
+
+
+def _of_another_machine(known: Known, data: Dataset) -> str | None:
+    """Return a sentence where measurements are not of the known model's machine; else None.
+
+    The kernel that a campaign states tells an x86 host that was called after an Arm board.
+    """
+    if not isinstance(known, Predictor) or known.fitted.target is None:
+        return None
+    of, own = data.target.device, known.target.device
+    if of != own:
+        return f"the rows are of {of}; the model is of {own}: what comes out is of {of}"
+    device = devices().get(own)
+    stated = str(data.provenance.get("machine kernel", "")).split()
+    if device is None or device.kind not in ("cpu", "phone") or not stated:
+        return None
+    is_x86 = target_facts(device).get("isa_x86")
+    if is_x86 is None or bool(is_x86) == (stated[-1] in ("x86_64", "AMD64", "i686")):
+        return None
+    return (
+        f"the rows were measured on a machine of {stated[-1]}, which {own} is not: what comes out "
+        "is of that machine"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from latcast._names import unknown_name
 from latcast.devices import (
     PRECISIONS,
     Device,
+    Target,
     devices,
     public_runtime,
     runtime_names,
@@ -46,6 +47,9 @@ from .within_budget import (
     memory_bytes,
 )
 
+UNDECIDED = "undecided"
+# What targets of a device tell of it together.
+_VERDICTS = ("certain", "likely", UNDECIDED, "unlikely", "no")
 # Devices that are shown, each with its best target.
 MAX_SHOWN = 20
 # Targets of the joint model whose priors are made at once.
@@ -89,6 +93,14 @@ class DeviceAnswer:
     device_memory_bytes: float | None
     basis: str
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the chance rests on measurements of the device, or on an interval that is narrow.
+
+        Otherwise a chance that is neither certain nor none says how little is known.
+        """
+        return self.basis == "measurements" or self.upper_ms <= TOO_WIDE * self.lower_ms
+
 
 @dataclass(frozen=True, repr=False)
 class DeviceRanking(Record):
@@ -104,6 +116,10 @@ class DeviceRanking(Record):
         counts: chance -> number of targets.
         targets: an entry for each device, runtime and precision, the most probable first.
         notes: doubts about the answers, a sentence each.
+        verdicts: ``certain``, ``likely``, ``undecided``, ``unlikely`` and ``no`` -> number of
+            devices. One is certain by any target, but likely only by a target that was measured on
+            such devices or whose interval spans at most a factor of three: where only others have
+            a chance, it is undecided.
     """
 
     schema = "device-ranking"
@@ -118,18 +134,25 @@ class DeviceRanking(Record):
     counts: Mapping[str, int]
     targets: tuple[DeviceAnswer, ...]
     notes: tuple[str, ...]
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
     def headline(self) -> str:
         return f"{Path(self.network).name}: which devices keep {self.max_latency_ms:g} ms"
 
     def answer(self) -> str:
-        best = self._best()
-        order = list(CHANCES)
-        fits = [t for t in best if order.index(t.chance) <= order.index(self.at_least)]
-        among = f", {fits[0].target} most probably" if fits else ""
+        of = dict[str, list[str]]()
+        for device, answers in self._by_device().items():
+            of.setdefault(_verdict(answers), []).append(device)
+        undecided = of.get(UNDECIDED, [])
+        some = ", ".join(undecided[:_MAX_REASONS])
+        measure = f": measure {some}{', …' * (len(undecided) > _MAX_REASONS)}" if undecided else ""
+        good = [*of.get("certain", ()), *of.get("likely", ())]
+        first = next((t for t in self.targets if t.device in good and _is_kept(t)), None)
+        among = "" if first is None else f"; most probably on {first.target}"
         return (
-            f"{Path(self.network).name} fits {self.max_latency_ms:g} ms on {len(fits)} of "
-            f"{len(best)} devices{among} (chance: {self.at_least} or better)."
+            f"{Path(self.network).name} keeps {self.max_latency_ms:g} ms: certain on "
+            f"{len(of.get('certain', ()))}, likely on {len(of.get('likely', ()))}, undecided on "
+            f"{len(undecided)} of {len(self._by_device())} devices{measure}{among}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -145,6 +168,13 @@ class DeviceRanking(Record):
         from latcast.report.page import sections_of
 
         yield from sections_of(self.figures(), self.tables(None))
+
+    def _by_device(self) -> dict[str, list[DeviceAnswer]]:
+        """The answers of every device, the most probable first."""
+        found: dict[str, list[DeviceAnswer]] = {}
+        for each in self.targets:
+            found.setdefault(each.device, []).append(each)
+        return found
 
     def _best(self) -> list[DeviceAnswer]:
         """The most probable target of every device, in the order of all."""
@@ -172,6 +202,23 @@ class DeviceRanking(Record):
             yield f"the best target of each device; {left} more devices, all targets with --all"
         counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
         yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
+        if any(t.kind in ("cpu", "phone") and not Target.parse(t.target).threads for t in rows):
+            yield "CPUs use a thread for each core (--threads); latcast measure takes 1 by default"
+
+
+def _is_kept(answer: DeviceAnswer) -> bool:
+    """Whether a target tells that its device keeps the budget."""
+    return answer.chance == "certain" or (answer.chance == "likely" and answer.is_decided)
+
+
+def _verdict(answers: Sequence[DeviceAnswer]) -> str:
+    """What the targets of one device, the most probable first, tell of it together."""
+    if answers[0].chance in ("certain", "no"):
+        return answers[0].chance
+    if any(_is_kept(each) for each in answers):
+        return "likely"
+    is_open = any(each.chance != "no" and not each.is_decided for each in answers)
+    return UNDECIDED if is_open else "unlikely"
 
 
 def _of_device(answer: DeviceAnswer) -> str:
@@ -257,10 +304,12 @@ def which(
         )
     name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
-    return DeviceRanking(
+    ranking = DeviceRanking(
         name, max_latency_ms, graph.batch, coverage, at_least, is_met,
         {n: counts[n] for n in CHANCES}, tuple(answers), tuple(notes),
     )  # fmt: skip
+    told = Counter(_verdict(each) for each in ranking._by_device().values())
+    return replace(ranking, verdicts={n: told[n] for n in _VERDICTS})
 
 
 def _answers(

@@ -242,6 +242,9 @@ def _suggest(asked: Asked) -> Record:
     device, network = asked.pop("device"), asked.pop("network", None)
     check_names([n for n in (device, asked.get("similar_to")) if n])
     if network is None:
+        for name in ("shapes", "batch_axis", "trip_count"):
+            if name in asked:
+                raise ValueError(f"{name} must be of a network; none is named")
         return suggest_on(device, **asked)
     return suggest_for(network, device, **asked)
 

@@ -144,7 +144,7 @@ class ChooseRequest(Target):
     coverage: Share = 0.9
 
 
-class SuggestRequest(Target):
+class SuggestRequest(Target, FileInputs):
     """Networks to measure on a device, for the forecast of one network or of all."""
 
     device: DeviceName
