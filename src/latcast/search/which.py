@@ -295,13 +295,7 @@ def which(
     notes += [f"not answered: {why}" for why in reasons[:_MAX_REASONS]]
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
-    wide = sum(a.upper_ms > TOO_WIDE * a.lower_ms for a in answers)
-    if 2 * wide > len(answers):
-        notes.append(
-            f"{wide} of {len(answers)} intervals span more than a factor of {TOO_WIDE:.0f}, too "
-            "wide to decide: measure the network, or a few like it, on a device that matters "
-            "(latcast measure --models) and adapt (latcast adapt)"
-        )
+    notes += _notes_of_width(answers)
     name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     ranking = DeviceRanking(
@@ -310,6 +304,17 @@ def which(
     )  # fmt: skip
     told = Counter(_verdict(each) for each in ranking._by_device().values())
     return replace(ranking, verdicts={n: told[n] for n in _VERDICTS})
+
+
+def _notes_of_width(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
+    """Yield a note where most intervals are too wide to decide by."""
+    wide = sum(a.upper_ms > TOO_WIDE * a.lower_ms for a in answers)
+    if 2 * wide > len(answers):
+        yield (
+            f"{wide} of {len(answers)} intervals span more than a factor of {TOO_WIDE:.0f}, too "
+            "wide to decide: measure the network, or a few like it, on a device that matters "
+            "(latcast measure --models) and adapt (latcast adapt)"
+        )
 
 
 def _answers(
