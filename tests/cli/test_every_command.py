@@ -54,8 +54,26 @@ def test_help(latcast: Any, name: str) -> None:
 
 def test_an_option_of_a_group_that_is_left_out_is_asked_for(latcast: Any, tmp_path: Path) -> None:
     (tmp_path / "arch.json").write_text("{}")
-    run = latcast("predict", tmp_path / "arch.json", code=2)
-    assert "Missing option '--device'" in run.stderr
+    error = latcast.error("predict", tmp_path / "arch.json", code=2)
+    assert error == "error: missing option '--device'; latcast predict -h helps"
+
+
+def test_wrong_options_are_one_line_too(latcast: Any) -> None:
+    message = latcast.error("predict", "x.onnx", "--devise", "nowhere", code=2)
+    assert message.startswith("error: no such option: --devise")
+    message = latcast.error("bench", "papr", code=2)
+    assert message == "error: no such command 'papr'. Did you mean 'paper'?; latcast bench -h helps"
+    told = json.loads(latcast("data", "fetch", "--json", code=2).stderr)
+    assert told["error"] == "missing argument 'source'; latcast data fetch -h helps"
+    assert "Commands:" in latcast("data", code=2).stderr
+
+
+def test_former_names_are_understood_however_it_is_started() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "latcast", "search", "--population", "x"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "--population is called --population-size now" in run.stderr
 
 
 def test_groups_of_commands_and_completion(latcast: Any) -> None:

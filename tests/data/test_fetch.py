@@ -133,17 +133,28 @@ def test_sources_are_stated_in_full(latcast: Any) -> None:
             assert not path.startswith(("/", ".")), path
 
 
-def test_the_command(source: Source, latcast: Any, tmp_path: Path) -> None:
+def test_the_command(
+    source: Source, latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = latcast("data", "fetch", "mine", "--out", tmp_path, "--json").stdout
     assert json.loads(told)["files"][0]["verified"] is True
     latcast.error("data", "fetch", "nothing", "--out", tmp_path, code=2)
+    monkeypatch.delenv("LATCAST_DATA", raising=False)
+    assert "--out" in latcast.error("data", "fetch", "mine", code=2)
+    monkeypatch.setenv("LATCAST_DATA", str(tmp_path))
+    assert (
+        json.loads(latcast("data", "fetch", "mine", "--json").stdout)["files"][0]["state"] == "kept"
+    )
     latcast.error("data", "fetch", "mine", "--out", tmp_path, "--mirror", "file:///etc", code=2)
 
 
 @pytest.mark.usefixtures("source")
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="could not be fetched: Not Found"):
+    with pytest.raises(
+        OSError, match=r"could not be fetched: Not Found\. Nothing was written; run"
+    ):
         fetch("mine", tmp_path, mirror=f"{fetching.sources()['mine']['url']}/elsewhere")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.data

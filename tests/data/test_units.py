@@ -143,7 +143,9 @@ def test_a_table_is_read_in_its_unit(tmp_path: Path, column: str, unit: str, fac
     assert data.values.tolist() == pytest.approx([20.0, 30.0, 40.0])
     assert data.provenance["unit"] == unit
     if column == "latency":
-        with pytest.raises(ValueError, match=r"lacks the column 'latency_ms' \(or 'latency', with"):
+        with pytest.raises(
+            ValueError, match="'latency' does not tell its unit: give --unit s, ms,"
+        ):
             data_of.read(path, **given)
     data.save(tmp_path / "mine.parquet")
     assert (
@@ -153,3 +155,25 @@ def test_a_table_is_read_in_its_unit(tmp_path: Path, column: str, unit: str, fac
         data_of.read(tmp_path / "mine.parquet", unit="s")
     with pytest.raises(ValueError, match="the unit must be s, ms, us or ns; got 'min'"):
         data_of.read_latencies(path, unit="min", **given)
+
+
+@pytest.mark.parametrize(("unit", "factor"), data_of.LATENCY_UNITS.items())
+def test_a_column_tells_its_unit(tmp_path: Path, unit: str, factor: float) -> None:
+    archs = space("ofa-mobilenet-v3").sample(2, seed=1)
+    path, given = tmp_path / "mine.csv", {"space": "ofa-mobilenet-v3", "target": "p/ncnn/b1"}
+    rows = {"arch": list(map(json.dumps, archs.to_dicts()))}
+    ms = np.array([20.0, 30.0])
+    pl.DataFrame({**rows, f"latency_{unit}": ms / factor}).write_csv(path)
+    for asked in (None, unit):
+        found = data_of.read(path, unit=asked, **given).values
+        assert found.tolist() == pytest.approx(ms.tolist())
+    if unit != "ms":
+        other = "us" if unit == "s" else "s"
+        with pytest.raises(ValueError, match=f"'latency_{unit}' is in {unit}; asked for {other}"):
+            data_of.read(path, unit=other, **given)
+    pl.DataFrame({**rows, "latency_s": ms, "latency_us": ms}).write_csv(path)
+    with pytest.raises(ValueError, match="one column of latencies; it has latency_s, latency_us"):
+        data_of.read(path, **given)
+    pl.DataFrame({**rows, "time": ms}).write_csv(path)
+    with pytest.raises(ValueError, match=r"lacks the column 'latency_ms' \(or latency_s, "):
+        data_of.read(path, **given)

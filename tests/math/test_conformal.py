@@ -108,8 +108,12 @@ def test_quantile_in_closed_form() -> None:
 
 def test_too_little_calibration_is_said() -> None:
     c = Calibration(np.arange(1.0, 10.0), 0.0)
-    with pytest.raises(ValueError, match="needs at least 19 calibration measurements; there are 9"):
+    with pytest.raises(
+        ValueError,
+        match=r"needs at least 19 calibration measurements; there are 9: ask for at most 0\.9, or",
+    ):
         c.interval(np.ones(1), 0.95)
+    c.interval(np.ones(1), 0.9)
 
 
 def test_lower_bound_is_never_negative() -> None:

@@ -84,3 +84,22 @@ def test_models_of_the_user(synthetic: Dataset) -> None:
     assert r.accuracy[0] == 0.7  # 20 blocks of kernel size 7
     with pytest.raises(ValueError, match="share no value of 'r'"):
         search(the_space, latency=Roofline().fit(synthetic), accuracy=accuracy, max_latency_ms=9)
+
+
+def test_the_first_sentence_tells_every_budget_and_the_accuracies_scale_is_doubted(
+    note10: Predictor,
+) -> None:
+    found = search(
+        "compofa-fixed-kernel", latency=note10, max_latency_ms=[25, 30, 35], confidence=0.9
+    )
+    told = found.record()
+    assert all(f"{ms} ms" in told.answer() for ms in (25, 30, 35))
+    assert "P(within budget) is at least " in told.answer()
+    assert any("scale lies above what is measured" in note for note in told.notes)
+    mine = search(
+        "compofa-fixed-kernel",
+        latency=note10,
+        max_latency_ms=25.0,
+        accuracy=CallableAccuracy(lambda archs: archs.genes.mean(axis=1) / 255),
+    )
+    assert not mine.record().notes or "scale" not in " ".join(mine.record().notes)

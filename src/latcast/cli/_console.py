@@ -449,7 +449,7 @@ class Command(_Grouped, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Replace former names, with a warning, and parse."""
-        path = " ".join(ctx.command_path.split()[1:])
+        path = " ".join(_names_of(ctx))
         names = FORMER.get(path, {})
         renamed = [_renamed(names, a) for a in args]
         if path == "bench devices":
@@ -469,25 +469,28 @@ class Group(_Grouped, TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command; with ``--json``, wrong usage that is found before it runs is JSON, too."""
+        """Run a command; wrong usage that is found before it runs is one line, too."""
         given = sys.argv[1:] if args is None else list(args)
-        answered = standalone_mode and "--json" in given
         extra.setdefault("obj", given)
         run = functools.partial(
-            super().main, args, prog_name, complete_var, standalone_mode and not answered,
-            windows_expand_args, **extra,
+            super().main, args, prog_name, complete_var, standalone_mode=False,
+            windows_expand_args=windows_expand_args, **extra,
         )  # fmt: skip
-        if not answered:
+        if not standalone_mode:
             return run()
+        as_json = "--json" in given
         try:
             code = run()
         except typer.Abort:
-            _tell_failure("interrupted", code := INTERRUPTED, as_json=True)
+            _tell_failure("interrupted", code := INTERRUPTED, as_json=as_json)
         except Exception as error:
             if not hasattr(error, "format_message"):  # of the package that parses options
                 raise
             code = getattr(error, "exit_code", WRONG_USAGE)
-            _tell_failure(error.format_message(), code, as_json=True)
+            if type(error).__name__ == "NoArgsIsHelpError" and not as_json:
+                typer.echo(error.format_message(), err=True)  # a group without a command: its help
+            else:
+                _tell_failure(_usage_text(error), code, as_json=as_json)
         sys.exit(code or 0)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -505,6 +508,23 @@ class Group(_Grouped, TyperGroup):
         names = self.list_commands(ctx)
         found = {name: self.get_command(ctx, name) for name in names}
         return {"Commands": [(n, c.get_short_help_str(width)) for n, c in found.items() if c]}
+
+
+def _usage_text(error: Any) -> str:
+    """What is wrong with a command's options, and which command tells them."""
+    text, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context is None:
+        return str(text)
+    return f"{text[:1].lower()}{text[1:]}; latcast {' '.join([*_names_of(context), '-h'])} helps"
+
+
+def _names_of(context: Any) -> list[str]:
+    """The names that lead to a context's command, without the program's own."""
+    names = []
+    while context.parent is not None:
+        names.append(context.info_name)
+        context = context.parent
+    return names[::-1]
 
 
 def _public_tables(args: list[str]) -> list[str]:

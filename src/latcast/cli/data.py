@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from ._console import OUTPUT, Command, Console, Group, argument, command, option, usage
+from ._console import OUTPUT, REQUIRED, Command, Console, Group, argument, command, option, usage
 from ._options import INPUT
 
 app = typer.Typer(
@@ -35,13 +35,16 @@ def fetch(
     *,
     source: str = argument("One that latcast data list names."),
     out: Path = option(
-        "Folder for the files, below a folder of the source.", panel=OUTPUT, envvar="LATCAST_DATA"
+        "Folder for the files, below a folder of the source.",
+        REQUIRED,
+        panel=OUTPUT,
+        envvar="LATCAST_DATA",
     ),
     mirror: str | None = option(
         "Address of a copy of the source's folder.", panel=INPUT, metavar="URL"
     ),
 ) -> None:
-    """Fetch public measurements from their source, and compare their SHA-256.
+    """Fetch public measurements, and compare their SHA-256.
 
     Files that are there are kept, and an interrupted one is gone on with.
 

@@ -9,19 +9,12 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._csv import Frame, text_frame
     from ._dataset import UNSTABLE, Dataset, LatencyDataset, NetworkDataset, paper_split, split
-    from ._formats import (
-        FORMATS,
-        LATENCY_UNITS,
-        UNITS,
-        Source,
-        read,
-        read_accuracies,
-        read_latencies,
-    )
+    from ._formats import FORMATS, UNITS, Source, read, read_accuracies, read_latencies
     from ._quantity import (
         ACCURACY,
         ENERGY_MJ,
         LATENCY_MS,
+        LATENCY_UNITS,
         PEAK_MEMORY_MB,
         Quantity,
         quantity,

@@ -14,16 +14,13 @@ from latcast.devices import Target
 
 from ._csv import Frame
 from ._dataset import Dataset
-from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
+from ._quantity import ACCURACY, LATENCY_MS, LATENCY_UNITS, QUANTITIES, Quantity
 
 if TYPE_CHECKING:
     from latcast.spaces import SearchSpace
 
 UNITS = ("fraction", "percent")
 """Of accuracies in a file."""
-
-LATENCY_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-"""Of latencies in a file -> milliseconds."""
 
 Source = str | Path | Dataset | Frame
 """A dataset as people have it: its file, itself, or a frame with the columns of a CSV file."""

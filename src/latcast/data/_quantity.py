@@ -83,6 +83,9 @@ class Quantity:
 
 
 # Less than a cycle of any clock (1e-9 ms) is no latency.
+LATENCY_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+"""Of latencies in a file -> milliseconds."""
+
 LATENCY_MS = Quantity("latency_ms", "latency", "ms", plural="latencies")
 ENERGY_MJ = Quantity("energy_mj", "energy", "mJ", plural="energies")
 PEAK_MEMORY_MB = Quantity("peak_memory_mb", "peak memory", "MB", plural="peak memories")

@@ -226,7 +226,6 @@ def _file(url: str, path: Path, size: int | None, known: str | None, tell: Tell)
     """One file, which is here afterwards, whole."""
     state = "kept"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + PART)
         state = _download(url, part, size, tell, resume=known is not None)
         if known is not None and (got := _sha256(part)) != known:
@@ -257,14 +256,16 @@ def _download(url: str, part: Path, size: int | None, tell: Tell, *, resume: boo
         with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:  # noqa: S310
             if start and answer.status != 206:  # the server sends all of it
                 start = 0
+            part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if start else "wb") as file:
                 done = _copy(answer, file, start, size, lambda n: tell(n, size, part.stem))
             # A link that breaks off is no error of a read: it only has less than was promised.
             size = size or done + (answer.length or 0)
     except (OSError, HTTPException) as error:
+        kept = "What came is kept; run" if part.exists() else "Nothing was written; run"
         raise OSError(
-            f"{url} could not be fetched: {getattr(error, 'reason', None) or error}. What came is "
-            "kept; run the command again"
+            f"{url} could not be fetched: {getattr(error, 'reason', None) or error}. {kept} the "
+            "command again"
         ) from error
     if size is not None and done < size:
         raise OSError(

@@ -23,7 +23,7 @@ from latcast.devices import Target
 
 from ._csv import Frame, float_column, fractions, int_column, read_csv, text_frame
 from ._dataset import Dataset
-from ._quantity import ACCURACY, LATENCY_MS, Quantity
+from ._quantity import ACCURACY, LATENCY_MS, LATENCY_UNITS, Quantity
 from .ofanas import parse_cell
 
 if TYPE_CHECKING:
@@ -77,15 +77,46 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
 def _values(
     path: Path, frame: pl.DataFrame, of: Quantity, unit: str | None
 ) -> npt.NDArray[np.float64]:
-    name = of.name
-    if of == LATENCY_MS and unit is not None and name not in frame.columns:
-        name = "latency"
-    if name not in frame.columns:
-        other = " (or 'latency', with --unit s, ms, us or ns)" if of == LATENCY_MS else ""
-        raise ValueError(
-            f"{path} lacks the column {of.name!r}{other}; it has {short_list(frame.columns)}"
-        )
-    return float_column(path, frame, name)
+    """The values of the rows; of latencies in ``unit``, or in milliseconds where it is None.
+
+    A column of latencies tells its unit by its name (``latency_s``), or the caller tells it.
+
+    Raises:
+        ValueError: there is no such column, several, one of another unit than asked for, or one
+            whose unit is not told; or a cell is no number.
+    """
+    columns = [of.name] if of != LATENCY_MS else [f"latency_{u}" for u in LATENCY_UNITS]
+    found = [name for name in columns if name in frame.columns]
+    if len(found) > 1:
+        raise ValueError(f"{path} must have one column of latencies; it has {', '.join(found)}")
+    if found and of == LATENCY_MS:
+        return _in_unit(path, float_column(path, frame, found[0]), found[0], unit)
+    if found:
+        return float_column(path, frame, found[0])
+    if of == LATENCY_MS and "latency" in frame.columns:
+        if unit is None:
+            raise ValueError(
+                f"{path}: the column 'latency' does not tell its unit: give --unit s, ms, us or ns"
+            )
+        return float_column(path, frame, "latency")
+    other = " (or latency_s, latency_us, latency_ns, or 'latency' with --unit)"
+    raise ValueError(
+        f"{path} lacks the column {of.name!r}{other if of == LATENCY_MS else ''}; "
+        f"it has {short_list(frame.columns)}"
+    )
+
+
+def _in_unit(
+    path: Path, values: npt.NDArray[np.float64], column: str, unit: str | None
+) -> npt.NDArray[np.float64]:
+    """Latencies of a column that names its unit: in ``unit``, or in milliseconds if it is None."""
+    named = column.removeprefix("latency_")
+    if unit is None:
+        return values * LATENCY_UNITS[named]
+    # Milliseconds are what the column is called that most people take, whatever is in it.
+    if named not in (unit, "ms"):
+        raise ValueError(f"{path}: the column {column!r} is in {named}; asked for {unit}")
+    return values
 
 
 def _accuracies(

@@ -68,7 +68,8 @@ def quantile(ascending: Floats, level: float, name: str = "coverage") -> float:
     if not covers(len(ascending), level):
         raise ValueError(
             f"a {name} of {level} needs at least {math.ceil(level / (1 - level) - _ROUNDING)} "
-            f"calibration measurements; there are {len(ascending)}"
+            f"calibration measurements; there are {len(ascending)}: ask for at most "
+            f"{math.floor(100 * max_level(len(ascending))) / 100:g}, or calibrate with more"
         )
     return float(ascending[rank(len(ascending), level) - 1])
 

@@ -126,7 +126,10 @@ class Training(Made):
         if self.unstable is not None:
             yield f"note: {self.unstable}"
         if not self.is_calibrated:
-            yield "note: too few rows to calibrate 90 % intervals"
+            yield (
+                "note: too few rows to calibrate 90 % intervals, which --confidence needs too; "
+                "latcast adapt of another target's model makes do with ten"
+            )
         if self.metrics_by_family == {}:
             yield "note: there are fewer than three families; none is left out"
 

@@ -283,6 +283,7 @@ class _Run:
             limits={
                 bound.predictor.fitted.quantity.name: bound.limit for bound in problem.quantities
             },
+            doubts=tuple(problem.accuracy.doubts(archs)),
         )
 
     def _p_within(self, predictor: Predictor, archs: Archs, budget_ms: Floats) -> Floats:

@@ -106,6 +106,10 @@ def _apart(ms: Floats, most: int) -> list[int]:
     return found
 
 
+# Budgets beside the last that the first sentence has room for; of more it tells the two ends.
+_BUDGETS_TOLD = 2
+
+
 @dataclass(frozen=True, repr=False, kw_only=True)
 class SearchResult(Tabular):
     """One network per budget, in the order of the budgets, and the whole front.
@@ -135,6 +139,7 @@ class SearchResult(Tabular):
         seconds: wall clock of the search.
         others: quantity -> its predictions, shape (n,), of models that were given for others.
         limits: quantity -> the most of it that a network may have.
+        doubts: what may be wrong with the accuracies, a sentence each.
     """
 
     archs: Archs
@@ -156,6 +161,7 @@ class SearchResult(Tabular):
     seconds: float
     others: Mapping[str, Floats] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -323,7 +329,7 @@ class SearchRecord(Record):
             seconds=result.seconds,
             found=tuple(_found(result)) if has_budgets else (),
             front=tuple(_front(result)),
-            notes=tuple(dict.fromkeys((*notes, *doubts))),
+            notes=tuple(dict.fromkeys((*notes, *result.doubts, *doubts))),
             limits=dict(result.limits),
         )
 
@@ -340,15 +346,17 @@ class SearchRecord(Record):
                 f"{len(self.front)} networks are not beaten: from {100 * fast.accuracy:.2f} % in "
                 f"{_ms(fast)} to {100 * slow.accuracy:.2f} % in {_ms(slow)}."
             )
-        first, last = self.found[0], self.found[-1]
+        *others, last = self.found
         text = (
             f"Within {_budget(last)} the most accurate network has {100 * last.accuracy:.2f} % "
             f"top-1 and takes {_ms(last)}"
         )
-        if len(self.found) > 1:
-            text += f"; within {_budget(first)}, {100 * first.accuracy:.2f} % and {_ms(first)}"
+        if len(others) > _BUDGETS_TOLD:
+            others = others[:1]
+        for other in reversed(others):
+            text += f"; within {_budget(other)}, {100 * other.accuracy:.2f} % and {_ms(other)}"
         kept = [x for n in self.found for x in _all(n.kept_probability) if x is not None]
-        sure = f"; P(within budget) is at least {100 * min(kept):.0f} %" if kept else ""
+        sure = f"; P(within budget) is at least {int(100 * min(kept))} %" if kept else ""
         return f"{text}{sure}."
 
     def figures(self) -> Iterator[Figure]:
