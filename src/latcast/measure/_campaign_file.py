@@ -547,6 +547,17 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value
 
 
+def _details(value: Any) -> dict[str, Any]:
+    """Details of a run, of which the machine and a profile are objects of their own.
+
+    Raises:
+        TypeError: one of them is none.
+    """
+    for part in ("machine", "profile_ms"):
+        _mapping(_mapping(value).get(part) or {})
+    return _mapping(value)
+
+
 def _run(row: tuple[Any, ...]) -> Run:
     """A run of its row, whose values may be of any type.
 
@@ -567,5 +578,5 @@ def _run(row: tuple[Any, ...]) -> Run:
         bool(accepted),
         _floats(samples),
         (_floats(before), _floats(after)),
-        _mapping(json.loads(details)),
+        _details(json.loads(details)),
     )
