@@ -181,6 +181,15 @@ def _check_numbers(campaign: CampaignFile, runs: Sequence[Run], networks: int) -
                 f"{campaign.path} is a damaged campaign file: it has a run of network "
                 f"{run.network} in process {run.process}, one of which it lacks"
             )
+        details, machine = run.details, run.details.get("machine")
+        numbers = [details.get("inference_s"), details.get("cpu_share", 1.0)]
+        numbers.append(machine.get("other_cpus", 0.0) if isinstance(machine, dict) else None)
+        is_told = all(isinstance(number, int | float) for number in numbers)
+        if not is_told or not isinstance(details.get("doubts"), list):
+            raise ValueError(
+                f"{campaign.path} is a damaged campaign file: a run of network {run.network} lacks "
+                "details that every run has, such as its machine"
+            )
 
 
 def _is_loaded(run: Run, protocol: Protocol) -> bool:
