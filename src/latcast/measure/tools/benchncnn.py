@@ -48,5 +48,8 @@ class BenchNcnn(Tool):
         loops = _LOOPS.search(output)
         rows = [[float(x) for x in row] for row in _ROW.findall(output)]
         passes = int(loops[1]) if loops else None
-        reports = [Report(mean, passes, low, high) for low, high, mean in rows]
+        try:
+            reports = [Report(mean, passes, low, high) for low, high, mean in rows]
+        except ValueError as error:  # of an output that was cut off in a number
+            raise ValueError(f"{self.name} must print all of a latency: {error}") from None
         return only(self.name, reports, output)
