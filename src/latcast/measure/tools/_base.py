@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, isfinite
 from pathlib import Path
@@ -210,6 +211,19 @@ def last_words(output: str) -> str:
     """The last line that says something, cut to a message's length."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return repr(lines[-1][:_LAST_WORDS]) if lines else "it printed nothing"
+
+
+@contextmanager
+def of_tool(name: str) -> Iterator[None]:
+    """Reports inside are of a tool's output, which may be cut off in a number.
+
+    Raises:
+        ValueError: a report makes no sense; the message names the tool.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name} must print all of a latency: {error}") from None
 
 
 def only(name: str, rows: Iterable[Report], output: str) -> Report:

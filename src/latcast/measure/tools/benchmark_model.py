@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from latcast.graph import Graph
 
-from ._base import NUMBER, Job, OperatorTime, Report, Tool, last_words
+from ._base import NUMBER, Job, OperatorTime, Report, Tool, last_words, of_tool
 
 # Until 2019 without the first pass, in another order.
 _SUMMARY = re.compile(
@@ -83,15 +83,16 @@ class BenchmarkModel(Tool):
         statistics = _statistics(before)
         latency = statistics.get("median", told["mean"])
         memory = _MEMORY.findall(output[summaries[-1].start() :])
-        return Report(
-            latency_ms=latency / 1000,
-            passes=int(statistics["count"]) if "count" in statistics else None,
-            min_ms=_ms(statistics.get("min")),
-            max_ms=_ms(statistics.get("max")),
-            init_ms=told["init"] / 1000,
-            first_ms=_ms(told.get("first")),
-            peak_memory_mb=float(memory[0][1]) if memory else None,
-        )
+        with of_tool(self.name):
+            return Report(
+                latency_ms=latency / 1000,
+                passes=int(statistics["count"]) if "count" in statistics else None,
+                min_ms=_ms(statistics.get("min")),
+                max_ms=_ms(statistics.get("max")),
+                init_ms=told["init"] / 1000,
+                first_ms=_ms(told.get("first")),
+                peak_memory_mb=float(memory[0][1]) if memory else None,
+            )
 
     def read_profile(self, text: str) -> tuple[OperatorTime, ...]:
         found = tuple(_operators(text))

@@ -10,7 +10,7 @@ from threading import Lock
 from latcast._files import read_file
 from latcast.graph import Graph
 
-from ._base import NUMBER, Job, OperatorTime, Report, Tool, last_words, only
+from ._base import NUMBER, Job, OperatorTime, Report, Tool, last_words, of_tool, only
 
 # Until 2021 without the space before "ms".
 _ROW = re.compile(
@@ -70,7 +70,8 @@ class MNNBenchmark(_MNNTool):
         loops = _LOOPS.search(output)
         passes = int(loops[1]) if loops else None
         rows = [[float(x) for x in row[1:]] for row in _ROW.findall(output)]
-        reports = [Report(mean, passes, low, high) for high, low, mean in rows]
+        with of_tool(self.name):
+            reports = [Report(mean, passes, low, high) for high, low, mean in rows]
         return only(self.name, reports, output)
 
 
@@ -91,7 +92,8 @@ class MNNBasic(_MNNTool):
 
     def read(self, output: str) -> Report:
         rows = [[float(x) for x in (row[0], row[2], row[3])] for row in _AVERAGE.findall(output)]
-        reports = [Report(mean, None, low, high) for mean, low, high in rows]
+        with of_tool(self.name):
+            reports = [Report(mean, None, low, high) for mean, low, high in rows]
         return only(self.name, reports, output)
 
     def read_profile(self, text: str) -> tuple[OperatorTime, ...]:
