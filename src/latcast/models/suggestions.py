@@ -294,10 +294,8 @@ def suggest_for(
             "a model of this target alone answers, which does not tell what other networks would "
             "tell of this one: measure it, or networks with the kernels that are listed, and adapt"
         )
-    kernels = [
-        DoubtfulKernel(k.name, k.operators, k.ms, float(share))
-        for k, share in zip(explained, choice.shares, strict=True)
-    ]
+    rows = zip(explained, choice.shares, strict=True)
+    kernels = [DoubtfulKernel(k.name, k.operators, k.ms, float(share)) for k, share in rows]
     return Suggestions(
         network=name_of(network),
         device=device,
