@@ -175,6 +175,11 @@ def _check_numbers(campaign: CampaignFile, runs: Sequence[Run], networks: int) -
         ValueError: one is not.
     """
     processes = campaign.processes()
+    for facts in processes.values():
+        if not all(isinstance(facts.get(part), dict) for part in ("runtime", "machine")):
+            raise ValueError(
+                f"{campaign.path} is a damaged campaign file: a process lacks its runtime or machine"
+            )
     for run in runs:
         if run.process not in processes or not 0 <= run.network < networks:
             raise ValueError(
