@@ -689,7 +689,7 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
          "facts that are no object"),
         (lambda: _campaign_of("""UPDATE visits SET details = '{"doubts": []}'"""),
          "lacks details that every run has"),
-        (lambda: _campaign_of("UPDATE processes SET facts = '{}'"), "lacks its runtime or machine"),
+        (lambda: _campaign_of("UPDATE processes SET facts = '{}'"), "lacks runtime or machine"),
         (lambda: _campaign_of("UPDATE visits SET time_s = x'00'"), "a run without a time"),
         (lambda: _campaign_of("UPDATE visits SET round = 'a' WHERE visit = 1"), "are no integers"),
         (lambda: _campaign_of("DELETE FROM processes WHERE process = 2"), "which it lacks"),

@@ -178,7 +178,7 @@ def _check_numbers(campaign: CampaignFile, runs: Sequence[Run], networks: int) -
     for facts in processes.values():
         if not all(isinstance(facts.get(part), dict) for part in ("runtime", "machine")):
             raise ValueError(
-                f"{campaign.path} is a damaged campaign file: a process lacks its runtime or machine"
+                f"{campaign.path} is a damaged campaign file: a process lacks runtime or machine"
             )
     for run in runs:
         if run.process not in processes or not 0 <= run.network < networks:
