@@ -690,6 +690,9 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
         (lambda: _campaign_of("""UPDATE visits SET details = '{"doubts": []}'"""),
          "lacks details that every run has"),
         (lambda: _campaign_of("UPDATE processes SET facts = '{}'"), "lacks runtime or machine"),
+        (lambda: _campaign_of(
+            """UPDATE archs SET genes = cast('{"space": "nasbench201", "genes": [-1]}' AS BLOB)
+            WHERE arch = 0"""), "a network of a campaign must be"),
         (lambda: _campaign_of("UPDATE visits SET time_s = x'00'"), "a run without a time"),
         (lambda: _campaign_of("UPDATE visits SET round = 'a' WHERE visit = 1"), "are no integers"),
         (lambda: _campaign_of("DELETE FROM processes WHERE process = 2"), "which it lacks"),

@@ -250,7 +250,9 @@ def parse_source(text: str) -> NetworkSource:
     """
     try:
         match found := json.loads(text):
-            case {"space": str(space), "genes": [*genes]}:
+            case {"space": str(space), "genes": [*genes]} if all(
+                isinstance(gene, int) and 0 <= gene <= 255 for gene in genes
+            ):
                 return ArchSource(space, tuple(genes))
             case {"space": str(space), "block": int(row)}:
                 return BlockSource(space, row)
