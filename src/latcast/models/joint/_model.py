@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from ._faster import Faster, Pairs
 from ._fit import SCATTER, Learnt, fit
 from ._observations import Observations, TargetFacts
 from ._own import Own, log_sums
-from ._posterior import Posterior, Prior, Rest, doubted, posterior
+from ._posterior import Level, Posterior, Prior, Rest, doubted, posterior
 from ._work import Work
 
 Floats = npt.NDArray[np.float64]
@@ -287,6 +287,7 @@ def log_forecast(
     gain = slopes @ prior.covariance @ after.slopes.T + between * after.root
     variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
     variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
+    log_ms, variance = log_ms + after.level.log_factor, variance + after.level.variance
     return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
 
 
@@ -307,18 +308,23 @@ def told(
     of_rows = measured.networks.select(measured.network)
     names = tuple(measured.names[n] for n in measured.network)
     scatter = np.diag(np.maximum(measured.scatter, SCATTER) ** 2)
-    rest = Rest(effects.covariance_between(names, names) + scatter)
+    beside = effects.covariance_between(names, names) + scatter
+    rest = Rest(beside)
     observed = measured.log_ms - effects.mean_of(names)
     work = prior.work(of_rows, facts)
     if own is not None:
         work, observed = own.applied(work, of_rows), observed - own.log_factor(log_sums(of_rows))
+    expected, slopes = prior.log_ms(work, of_rows.counts, prior.mean)
+    mean = slopes.mean(axis=0)
+    level = Level.of(observed - expected, float(mean @ prior.covariance @ mean), beside.diagonal())
+    observed = observed - level.log_factor
     after = posterior(prior, work, of_rows.counts, observed, rest)
     # As targets are learnt from: what is far off counts for less.
     doubting = own is None and len(observed) >= FEWEST_DOUBTED
     for _ in range(DOUBTING if doubting else 0):
         start = after.weights
         after = posterior(prior, work, of_rows.counts, observed, rest, start, doubted(after))
-    return after
+    return replace(after, level=level)
 
 
 def at_most(measured: Observations, effects: Effects) -> Observations:

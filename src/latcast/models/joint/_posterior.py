@@ -62,6 +62,46 @@ class Prior:
         return times.log_ms(counts), times.slopes(counts)
 
 
+# Deviations by which measurements must be off together before that is the device's.
+LEAST_OFF = 3.0
+# Variance of the median of many normal values over that of their mean.
+_OF_MEDIAN = np.pi / 2
+
+
+@dataclass(frozen=True)
+class Level:
+    """A factor of all latencies of a target that contradicts what was known of it.
+
+    A measured device leaves its level next to no doubt, and so its prior holds on to it: the
+    networks of a board that is three times as fast would each be taken for fast ones. Yet a clock
+    may be held down, and a device may be another one than its name says.
+
+    Attributes:
+        log_factor: of the latencies; 0 where measurements are as the prior allows.
+        variance: of it.
+    """
+
+    log_factor: float = 0.0
+    variance: float = 0.0
+
+    @classmethod
+    def of(cls, off: Floats, shared: float, own: Floats) -> Level:
+        """Estimate it by the median of measurements, which one spike among three does not move.
+
+        Args:
+            off: log ms of measurements less those by the prior, shape (k,).
+            shared: variance that the prior states of their mean.
+            own: variance of each measurement beside that, shape (k,).
+        """
+        middle = float(np.median(off))
+        around = 1.4826 * float(np.median(np.abs(off - middle)))
+        noise = max(float(np.median(own)), around**2) / len(off)
+        noise *= _OF_MEDIAN if len(off) > 2 else 1.0
+        if middle**2 <= LEAST_OFF**2 * (shared + noise):
+            return cls()
+        return cls(middle * (1 - noise / middle**2), noise)
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """Weights of one target after k measurements.
@@ -75,6 +115,7 @@ class Posterior:
         weighted: its inverse times the slopes, shape (k, p).
         root: factor of the deviation of each measurement by how far it is off, which ``rest`` has
             and networks elsewhere have not, shape (k,).
+        level: what all networks are off by together, as of :class:`Level`.
     """
 
     weights: Floats
@@ -84,6 +125,7 @@ class Posterior:
     rest: Rest
     weighted: Floats
     root: Floats
+    level: Level = Level()
 
     @cached_property
     def inverse(self) -> Floats:

@@ -472,7 +472,11 @@ class JointPredictor(Predictor):
         if not same:
             # Of another target the weights are expected to be as here, and are as unknown as ever.
             facts = replace(facts, facts=known_facts(few.target, facts.domain))
-            prior, before = replace(prior, mean=self._after.weights), None
+            before, level = None, self._after.level.log_factor
+            prior = replace(
+                prior, mean=self._after.weights, log_prices=prior.log_prices + level,
+                log_inference=prior.log_inference + level,
+            )  # fmt: skip
             if self._campaign is not None:
                 elsewhere = self._campaign.elsewhere
                 prior = replace(prior, covariance=elsewhere, precision=np.asarray(inv(elsewhere)))

@@ -163,6 +163,7 @@ class JointSpacePredictor(Predictor):
         log_ms = log_ms + self._of_any._smaller_batch(now, compared[rows.nested :])
         if (campaign := self._of_any._campaign) is not None:
             log_ms = log_ms + campaign.own.log_factor(self._log_sums(own))
+        log_ms = log_ms + self._of_any._after.level.log_factor
         own.summed = np.maximum(np.exp(log_ms), bound), alone, bound
         return own.summed
 
@@ -180,7 +181,7 @@ class JointSpacePredictor(Predictor):
         slopes = (np.asarray(own.counts @ rows.spread) + rows.once_spread) / alone
         effects = self._of_any._effects
         variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
-        variance = np.maximum(variance, SCATTER**2)
+        variance = np.maximum(variance, SCATTER**2) + self._of_any._after.level.variance
         if (campaign := self._of_any._campaign) is not None:
             unlike = campaign.own.whole(self._log_sums(own))[1]
             return self._of_any._beyond(variance + unlike)
