@@ -373,13 +373,17 @@ class Adaptation(Made):
             told = f"{errors_text(self.left_out)} on each of them, predicted from the others"
         else:
             return ""
-        return f"With {self.samples} measurements the model is {told}."
+        return f"With {self._measurements} the model is {told}."
+
+    @property
+    def _measurements(self) -> str:
+        return "1 measurement" if self.samples == 1 else f"{self.samples} measurements"
 
     def figures(self) -> Iterator[Figure]:
         yield from scored_figures(self.sample, self.groups, self.metrics, self.quantity)
 
     def parts(self) -> Iterator[Table | str]:
-        title = f"{self.base} adapted to {self.target} with {self.samples} measurements"
+        title = f"{self.base} adapted to {self.target} with {self._measurements}"
         if self.metrics is not None:
             unit = quantity(self.quantity).unit
             yield scores_table(self.metrics, f"{title}; on the {self.scored} others:", unit)
