@@ -168,14 +168,14 @@ def test_a_device_is_predicted_from_its_specification(latcast, folder):
     only = found["architectures"][0]
     assert only["upper_ms"] > 1.5 * only["latency_ms"]
     (other,) = latcast.json(
-        "predict", arch, "--device", "rtx-3090", "--model", base, "--batch", 8, "--runtime", "x"
+        "predict", arch, "--device", "rtx-3090", "--model", base, "--batch", 8, "--runtime", "mnn"
     )["devices"]
-    assert other["target"] == "rtx-3090/x/b8"
+    assert other["target"] == "rtx-3090/mnn/b8"
     run = latcast(
-        "predict", arch, "--device", "eyeriss", "--model", base, "--runtime", "x",
+        "predict", arch, "--device", "eyeriss", "--model", base, "--runtime", "mnn",
         "--precision", "fp16",
     )  # fmt: skip
-    assert "no known target runs on x, only on simulator" in run.stderr
+    assert "no known target runs on mnn, only on simulator" in run.stderr
     message = latcast.error(
         "predict", arch, "--device", folder / "p40-own.latcast", "--batch", 4, code=2
     )

@@ -143,7 +143,7 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         ({"resume": True}, "name it"),
         ({"measured": tmp_path / "a.parquet", "resume": True}, "no campaign to resume"),
         ({"precision": "fp16"}, "precision of onnxruntime"),
-        ({"runtime": "onnx"}, "runtime"),
+        ({"runtime": "onnxrt"}, "no runtime is called"),
         ({"verify": 0}, "must be at least 1"),
         ({"runs": 0}, "runs must be at least 1"),
         ({"restrict": {"r": [128]}}, "r must keep one of"),

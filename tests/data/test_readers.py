@@ -213,7 +213,8 @@ def test_bad_columns_are_named(tmp_path: Path, columns: Any, message: str) -> No
     [
         (b"", "must be a CSV file"),
         (b"latency_ms,arch\n", "holds no rows"),
-        (b"latency,arch\n1,2\n", "lacks the column 'latency_ms'"),
+        (b"latency,arch\n1,2\n", "'latency' does not tell its unit"),
+        (b"time,arch\n1,2\n", "lacks the column 'latency_ms'"),
         (b"latency_ms\n1\n", "must have a column 'arch', or one per gene"),
         (b'latency_ms,arch\n1,"\xff\xfe"\n', "must be a CSV file"),
         (b"latency_ms,arch\n1,2,3\n", "must be a CSV file"),

@@ -135,8 +135,8 @@ def test_another_campaign_is_not_disturbed(here: Any, tmp_path: Path) -> None:
 
 
 def test_settings_are_checked_before_anything_is_measured(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"runtime must be one of|no runtime"):
-        Campaigns(tmp_path / "a", "onnx")
+    with pytest.raises(ValueError, match="no runtime is called 'onnxrt'"):
+        Campaigns(tmp_path / "a", "onnxrt")
     with pytest.raises(ValueError, match="precision"):
         Campaigns(tmp_path / "a", precision="bf16")
     with pytest.raises(FileNotFoundError, match="no campaign to resume"):

@@ -33,6 +33,9 @@ ATTRIBUTED_SHARE = "share of profiles attributed to layers"
 _FEW_SAMPLES = 6
 # Networks that boards must share before it is told that they differ on them.
 _MIN_SHARED = 5
+# Boards that differ by at least such a share of the farthest's gap may be what it differs from; of
+# more than so many, which are tried one by one, the farthest is taken.
+_AS_FAR, _MOST_TRIED = 0.7, 8
 _STEAL = 0.01
 _CLOCKS_DIFFER = 0.05
 _OFTEN = 0.05
@@ -499,19 +502,55 @@ def _doubts_about_boards(
     accepted = [run for run in runs if run.accepted]
     hosts = np.array(hosts_of(campaign, accepted))
     log, network = np.log(states.drift.corrected_ms), states.runs.network
-    left = set(hosts.tolist())
-    while len(left) > 1:
-        gaps = {name: _gap(log, network, hosts == name, np.isin(hosts, [*left])) for name in left}
-        # The farthest off is the first to go: those that shared its networks seem off, too.
-        worst = max(gaps, key=lambda name: abs(gaps[name]))
-        if abs(gap := np.expm1(gaps[worst])) <= UNSTABLE:
-            return
+    for name, gap in boards_apart(log, network, hosts):
         yield (
-            f"another board: {worst} takes {gap:+.1%} on networks that other hosts ran too, at the "
+            f"another board: {name} takes {gap:+.1%} on networks that other hosts ran too, at the "
             "same time of the reference network: it is of another kind, or in another state; "
             "measure without it"
         )
+
+
+def boards_apart(
+    log: Floats, network: npt.NDArray[np.int64], hosts: npt.NDArray[np.str_]
+) -> Iterator[tuple[str, float]]:
+    """Yield boards that take longer or shorter than others on the networks that both ran.
+
+    The farthest off is the first to go: those that shared its networks seem off, too. One that
+    shared them with it alone seems as far; then it is that without which the others agree best.
+
+    Args:
+        log: log ms of runs, corrected to one state, shape (n,).
+        network: of each run, shape (n,).
+        hosts: that made it, shape (n,).
+
+    Yields:
+        Its name, and by what share its median is off the others'.
+    """
+    left = sorted(set(hosts.tolist()))
+    while len(left) > 1:
+        gaps = _gaps(log, network, hosts, left)
+        largest = _largest(gaps)
+        if np.expm1(largest) <= UNSTABLE:
+            return
+        far = [name for name in left if abs(gaps[name]) > _AS_FAR * largest]
+        worst = max(far, key=lambda name: abs(gaps[name]))
+        if 1 < len(far) <= _MOST_TRIED:
+            without = {name: [n for n in left if n != name] for name in far}
+            worst = min(far, key=lambda name: _largest(_gaps(log, network, hosts, without[name])))
+        yield worst, float(np.expm1(gaps[worst]))
         left.remove(worst)
+
+
+def _largest(gaps: Mapping[str, float]) -> float:
+    return max(map(abs, gaps.values()), default=0.0)
+
+
+def _gaps(
+    log: Floats, network: npt.NDArray[np.int64], hosts: npt.NDArray[np.str_], of: Sequence[str]
+) -> dict[str, float]:
+    """Each board's :func:`_gap` from the others among some boards."""
+    among = np.isin(hosts, [*of])
+    return {name: _gap(log, network, hosts == name, among) for name in of}
 
 
 def _gap(

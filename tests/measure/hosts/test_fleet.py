@@ -18,6 +18,7 @@ from latcast import measure
 from latcast.devices import Target
 from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError
 from latcast.measure._boards import Item, Shares
+from latcast.measure._results import boards_apart
 from latcast.measure.hosts import HOSTS, Host
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
@@ -207,6 +208,17 @@ def test_a_board_of_another_kind_is_told(campaign):
     measure.run(campaign, on=[other, patient])
     (told,) = (w for w in measure.results(campaign).warnings if "another board" in w)
     assert re.search(r"simulated:d takes \+(29|30|31)\.", told)
+
+
+def test_who_shared_networks_with_a_board_of_another_kind_alone_is_not_told():
+    """Their gaps are equally large; without the other one the rest agree."""
+    truth = np.log(np.arange(2.0, 26.0))
+    runs = [("a", n) for n in range(16)] + [("b", n) for n in range(16)]
+    runs += [("c", n) for n in range(16, 24)] + [("d", n) for n in range(8, 24)]
+    hosts, network = (np.array(column) for column in zip(*runs, strict=True))
+    for noise in np.random.default_rng(0).normal(0, 0.002, (20, len(runs))):
+        log = truth[network] + np.where(hosts == "d", np.log(1.3), 0) + noise
+        assert [name for name, _ in boards_apart(log, network, hosts)] == ["d"]
 
 
 def spread(shares, speeds, items, *, dies=None):
