@@ -164,9 +164,11 @@ def test_a_column_tells_its_unit(tmp_path: Path, unit: str, factor: float) -> No
     rows = {"arch": list(map(json.dumps, archs.to_dicts()))}
     ms = np.array([20.0, 30.0])
     pl.DataFrame({**rows, f"latency_{unit}": ms / factor}).write_csv(path)
-    for asked in (None, unit):
-        found = data_of.read(path, unit=asked, **given).values
-        assert found.tolist() == pytest.approx(ms.tolist())
+    found = data_of.read(path, unit=unit, **given).values
+    assert found.tolist() == pytest.approx(ms.tolist())
+    if unit != "ms":
+        with pytest.raises(ValueError, match=f"lacks the column 'latency_ms'; .* --unit {unit} "):
+            data_of.read(path, **given)
     if unit != "ms":
         other = "us" if unit == "s" else "s"
         with pytest.raises(ValueError, match=f"'latency_{unit}' is in {unit}; asked for {other}"):

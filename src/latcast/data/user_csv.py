@@ -79,7 +79,7 @@ def _values(
 ) -> npt.NDArray[np.float64]:
     """The values of the rows; of latencies in ``unit``, or in milliseconds where it is None.
 
-    A column of latencies tells its unit by its name (``latency_s``), or the caller tells it.
+    A column of another unit says so by its name (``latency_s``), and the caller does as well.
 
     Raises:
         ValueError: there is no such column, several, one of another unit than asked for, or one
@@ -109,12 +109,15 @@ def _values(
 def _in_unit(
     path: Path, values: npt.NDArray[np.float64], column: str, unit: str | None
 ) -> npt.NDArray[np.float64]:
-    """Latencies of a column that names its unit: in ``unit``, or in milliseconds if it is None."""
+    """Latencies of a column that names its unit, in the unit that is asked for."""
     named = column.removeprefix("latency_")
-    if unit is None:
-        return values * LATENCY_UNITS[named]
+    if unit is None and named != "ms":
+        raise ValueError(
+            f"{path} lacks the column 'latency_ms'; its column {column!r} is read with --unit "
+            f"{named} (in Python, unit={named!r})"
+        )
     # Milliseconds are what the column is called that most people take, whatever is in it.
-    if named not in (unit, "ms"):
+    if unit is not None and named not in (unit, "ms"):
         raise ValueError(f"{path}: the column {column!r} is in {named}; asked for {unit}")
     return values
 
