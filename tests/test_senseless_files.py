@@ -703,12 +703,15 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
     ],
     "CSV of one's own": [
         (lambda: b"arch," + b"x" * 9_000 + b"\na,1\n", "lacks the column 'latency_ms'"),
+        (lambda: b"arch,latency_ms,device,runtime\na,1,b,c\na,1,b," + b"x" * 9_000 + b"\n",
+         r"mixes runtime 'c' and 'xx*\.\.\."),
     ],
     "results in JSON": [
         (lambda: _result_of(name=["a"]), "name must be of type str; got list"),
         (lambda: _result_of(target=1.5), "target must be of another type than float"),
         (lambda: _result_of(card={"data_issues": 7}), "showing them gave TypeError"),
         (lambda: b"[" * 100_000, "must be JSON as --json prints it"),
+        (lambda: _result_of(schema=["x" * 5_000]), r"got \['xx*\.\.\."),
     ],
     "devices (.toml)": [
         (lambda: b'[a]\nkind = ["cpu"]\nchip = "b"\n[b]\nkind = "cpu"\n', "device 'a'"),

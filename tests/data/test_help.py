@@ -191,3 +191,19 @@ def test_missing_architectures_are_named(tmp_path: Path) -> None:
     (tmp_path / "ofa_archs.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"ofa_archs\.pt"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dataset", "message"),
+    [([10**400, 2.0], "cifar100", "must hold numbers: int too large"),
+     ([1.0, 2.0], [], r"must be of the dataset .*got \[\]")],
+)  # fmt: skip
+def test_numbers_beyond_floats_and_datasets_that_are_no_text_are_refused(
+    tmp_path: Path, numbers: list[float], dataset: Any, message: str
+) -> None:
+    layers = [each["op_idx_list"] for each in space("fbnet").sample(2, 0).to_dicts()]
+    path = help_files(
+        tmp_path, {"arch": layers, "dataset": dataset}, numbers, archs_name="metainfo.pt"
+    )
+    with pytest.raises(ValueError, match=message):
+        read(path)

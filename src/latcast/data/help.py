@@ -88,7 +88,7 @@ def read(path: Path, asked: Asked) -> Dataset:
         )
     try:
         latency_ms = np.array([float(x) for x in latencies], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} must hold numbers: {error}") from None
     return Dataset(
         archs,
@@ -134,9 +134,9 @@ def _ofa_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
 def _fbnet_archs(path: Path, content: Any) -> tuple[str, list[Any]]:
     items = _arch_list(path, content)
     dataset = content.get("dataset")
-    if dataset not in _FBNET_SPACES:
+    if not isinstance(dataset, str) or dataset not in _FBNET_SPACES:
         raise ValueError(
-            f"{path} must be of the dataset {' or '.join(_FBNET_SPACES)}; got {dataset!r}"
+            f"{path} must be of the dataset {' or '.join(_FBNET_SPACES)}; got {short_repr(dataset)}"
         )
     return _FBNET_SPACES[dataset], items
 
@@ -189,8 +189,10 @@ def load_torch_file(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError,
-            TypeError, IndexError, AttributeError, OverflowError) as error:  # fmt: skip
+    except (
+        pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError,
+        AttributeError, OverflowError, AssertionError,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path} must be a whole PyTorch file of numbers and containers only; got: {reason}"

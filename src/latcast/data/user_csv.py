@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._names import short_list
+from latcast._names import short_list, short_repr
 from latcast.devices import Target
 
 from ._csv import Frame, float_column, fractions, int_column, read_csv, text_frame
@@ -215,7 +215,7 @@ def _target(path: Path, frame: pl.DataFrame) -> Target:
         if name in frame.columns and frame[name].n_unique() > 1:
             values = frame[name].unique(maintain_order=True).to_list()
             raise ValueError(
-                f"{path.name} mixes {name} {values[0]!r} and {values[1]!r}: "
+                f"{path.name} mixes {name} {short_repr(values[0])} and {short_repr(values[1])}: "
                 "keep one target per file"
             )
     numbers = {

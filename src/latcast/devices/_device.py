@@ -327,7 +327,8 @@ class Device:
             )
 
     def _check_clusters(self) -> None:
-        if not all(isinstance(c, Cluster) for c in self.clusters):
+        tables = isinstance(self.clusters, tuple)
+        if not tables or not all(isinstance(c, Cluster) for c in self.clusters):
             raise ValueError(
                 f"{self.name}: clusters must be a list of tables, such as "
                 '[{core = "cortex-a76", count = 4, clock_ghz = 2.4}]; '

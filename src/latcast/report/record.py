@@ -18,7 +18,7 @@ from importlib import import_module
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 
-from latcast._names import unknown_name
+from latcast._names import short_repr, unknown_name
 
 from .frame import Tabular
 from .markup import printable, start_of
@@ -563,7 +563,7 @@ def read_record(data: Mapping[str, Any]) -> Record:
     if not isinstance(schema, str) or not schema.startswith(NAMESPACE):
         raise ValueError(
             f"a record must have a schema such as {NAMESPACE}search, as --json prints it; "
-            f"got {schema!r}"
+            f"got {short_repr(schema)}"
         )
     return record_class(schema.removeprefix(NAMESPACE)).from_dict(data)
 
