@@ -705,6 +705,8 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
         (lambda: b"arch," + b"x" * 9_000 + b"\na,1\n", "lacks the column 'latency_ms'"),
         (lambda: b"arch,latency_ms,device,runtime\na,1,b,c\na,1,b," + b"x" * 9_000 + b"\n",
          r"mixes runtime 'c' and 'xx*\.\.\."),
+        (lambda: b"arch,latency_ms\na," + b"1" * 9_000 + b"x\n",
+         r"must be a number; got '11*\.\.\."),
     ],
     "results in JSON": [
         (lambda: _result_of(name=["a"]), "name must be of type str; got list"),

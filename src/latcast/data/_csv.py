@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from latcast._files import read_file
 from latcast._limits import MAX_COLUMNS
-from latcast._names import short_list
+from latcast._names import short_list, short_repr
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,7 +103,7 @@ def _cast(path: Path, frame: pl.DataFrame, name: str, what: str, dtype: str) -> 
         row = int(values.is_null().arg_max() or 0)
         raise ValueError(
             f"{path.name}, row {row}: {name} must be a{'n' if what[0] in 'aeiou' else ''} {what}; "
-            f"got {frame[name][row]!r}"
+            f"got {short_repr(frame[name][row])}"
         )
     return values.to_numpy()
 
