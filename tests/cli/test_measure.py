@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from latcast import measure
 from latcast.cli import _measuring as command
 from latcast.cli._console import UsageError
 from latcast.cli._options import parse_duration
+from latcast.cli.measure import _described
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress, Protocol
 from latcast.measure._machine import machine_lock
@@ -228,6 +230,32 @@ def test_what_the_bar_says():
     assert command.describe(progress) == (
         "120/min, spread 1.2%, 2 redone, 1 failed, LOADED: 0.8 CPUs busy with other work"
     )
+    nothing_yet = replace(progress, runs_per_s=0.0, redone=0, failed=0, other_cpus=None)
+    assert command.describe(nothing_yet) == "starting"
+    lost = replace(nothing_yet, lost={"ssh:board": "the link broke"})
+    assert command.describe(lost) == "waiting for ssh:board"
+
+
+def test_hosts_that_come_and_go_are_told_once():
+    told = []
+    note = command.host_notes(SimpleNamespace(note=told.append))
+    progress = Progress(30, 120, 2.0, 45.0, 0.0123, 1, 2, 0.8)
+    lost = replace(progress, lost={"ssh:a": "it broke", "ssh:b": "it sleeps"})
+    for one in (progress, lost, lost, replace(progress, lost={"ssh:b": "it sleeps"})):
+        note(one)
+    note(replace(progress, left_out={"ssh:b": "it did not come back"}))
+    note(replace(progress, left_out={"ssh:b": "it did not come back"}))
+    assert told == [
+        "waiting for ssh:a: it broke", "waiting for ssh:b: it sleeps", "ssh:a is back",
+        "ssh:b is left out: it did not come back",
+    ]  # fmt: skip
+
+
+def test_the_bar_of_a_fleet_tells_the_runs_of_each_host():
+    progress = Progress(30, 120, 2.0, 45.0, 0.0123, 0, 0, None, {"ssh:a": 20, "ssh:b": 10})
+    assert _described(progress) == "120/min, spread 1.2%: ssh:a 20, ssh:b 10"
+    many = replace(progress, by_host=dict.fromkeys("abcde", 6), left_out={"f": "x"})
+    assert _described(many) == "120/min, spread 1.2%: 5 hosts, left out: f"
 
 
 @pytest.mark.slow

@@ -234,17 +234,49 @@ def resume_campaign(path: Path, given: Mapping[str, Any]) -> CampaignFile:
 @contextmanager
 def campaign_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     """A bar on stderr: done, time left, rate, spread of the runs, warnings."""
+    note = host_notes(console)
     with console.progress("starting", unit="runs") as tell:
-        yield lambda p: tell(p.done, p.total, describe(p))
+
+        def on_progress(progress: Progress) -> None:
+            note(progress)
+            tell(progress.done, progress.total, describe(progress))
+
+        yield on_progress
+
+
+def host_notes(console: Console) -> Callable[[Progress], None]:
+    """Tells of hosts that are lost, come back and are left out, each time once."""
+    lost: dict[str, str] = {}
+    gone: set[str] = set()
+
+    def note(progress: Progress) -> None:
+        for text, reason in progress.left_out.items():
+            if text not in gone:
+                console.note(f"{text} is left out: {reason}")
+            gone.add(text)
+            lost.pop(text, None)
+        for text, reason in progress.lost.items():
+            if lost.get(text) != reason:
+                console.note(f"waiting for {text}: {reason}")
+        for text in lost.keys() - progress.lost.keys():
+            console.note(f"{text} is back")
+        lost.clear()
+        lost.update(progress.lost)
+
+    return note
 
 
 def describe(progress: Progress) -> str:
     """Return the text beside the progress bar."""
-    parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
+    parts = []
+    if progress.runs_per_s:
+        parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
     if progress.redone:
         parts.append(f"{progress.redone} redone")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if (progress.other_cpus or 0) > 0.25:
         parts.append(f"LOADED: {progress.other_cpus:.1f} CPUs busy with other work")
-    return ", ".join(parts)
+    if progress.lost:
+        parts.append(f"waiting for {', '.join(progress.lost)}")
+    return ", ".join(parts) or "starting"

@@ -14,6 +14,7 @@ import typer
 from ._console import FAILED, OUTPUT, REQUIRED, Console, UsageError, command, option, usage
 from ._measuring import (
     describe,
+    host_notes,
     plan_of,
     reference_of,
     resume_campaign,
@@ -37,6 +38,10 @@ from ._options import (
 
 if TYPE_CHECKING:
     from latcast.measure import Boards, CampaignFile, FleetRecord, Host, Plan, Progress
+
+
+# Hosts of a target whose runs the progress tells apart.
+_MAX_HOSTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +264,12 @@ def _measure_fleet(
         raise UsageError(f"--correct-to is for one target; the fleet has {len(paths)}")
     console.note(f"measuring {len(paths)} targets; raw records: {', '.join(map(str, paths))}")
     last: dict[Path, Progress] = {}
+    notes = {path: host_notes(console) for path in paths}
     with console.progress("starting", unit="runs") as tell:
 
         def on_progress(path: Path, progress: Progress) -> None:
             last[path] = progress
+            notes[path](progress)
             every = list(last.values())
             text = "; ".join(map(_described, every))
             tell(sum(p.done for p in every), sum(p.total for p in every), text)
@@ -281,9 +288,10 @@ def _measure_fleet(
 
 
 def _described(progress: Progress) -> str:
-    left_out = progress.left_out
-    gone = f", left out: {', '.join(left_out)}" if left_out else ""
-    return f"{describe(progress)}, {len(progress.by_host)} hosts{gone}"
+    hosts = [f"{text} {runs}" for text, runs in progress.by_host.items()]
+    each = f"{len(hosts)} hosts" if len(hosts) > _MAX_HOSTS else ", ".join(hosts)
+    gone = f", left out: {', '.join(progress.left_out)}" if progress.left_out else ""
+    return f"{describe(progress)}{': ' * bool(hosts)}{each}{gone}"
 
 
 def _shared(out: Path, how: How) -> Iterator[tuple[Path, Boards]]:

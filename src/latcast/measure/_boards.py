@@ -117,6 +117,8 @@ class Board:
         self._round = 0
         self._losses = 0
         self._opened = ExitStack()
+        self._path: Path | None = None
+        self._is_open = False
 
     @property
     def text(self) -> str:
@@ -143,7 +145,9 @@ class Board:
             CampaignRunningError: another one measures there.
             HostError: the host cannot measure.
         """
+        self._path = path
         self._opened.enter_context(self.host.lock(path))
+        self._is_open = True
 
     def close(self) -> None:
         """End the worker, and let others measure there."""
@@ -208,6 +212,8 @@ class Board:
                 "link, then go on with --resume"
             ) from loss
         self.host.reconnect()
+        if not self._is_open and self._path is not None:  # it was away when it was to be locked
+            self.open(self._path)
 
     def retire(self) -> None:
         """End the worker, if there is one, whatever it does."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -136,7 +137,8 @@ def run_side_by_side(
     Args:
         paths: the campaigns' files.
         time_budget_s: of each, as of :func:`latcast.measure.run`.
-        on_progress: called with the file after every run, by one thread at a time for each file.
+        on_progress: as of :func:`latcast.measure.run`, called with the file before, by one thread
+            at a time for each file.
 
     Returns:
         File of a campaign that failed -> the reason.
@@ -183,7 +185,7 @@ def run_in_turns(
         campaigns: open campaign files.
         on: the host or hosts of their plans, as of :func:`latcast.measure.run`.
         time_budget_s: of all together, as of :func:`latcast.measure.run`.
-        on_progress: called after every run, with how far all of them are.
+        on_progress: as of :func:`latcast.measure.run`, with how far all of them are.
 
     Raises:
         Exception: as of :func:`latcast.measure.run`; of campaigns that another one keeps from
@@ -194,12 +196,11 @@ def run_in_turns(
     try:
         while going:
             number, campaign = going.popleft()
-            is_last, stop, made = not going, Event(), 0
+            is_last, stop = not going, Event()
 
             def tell(progress: Progress, own: int = number, stop: Event = stop) -> None:
-                nonlocal made
-                made += 1
                 told[own] = progress
+                made = sum(progress.by_host.values())
                 if made >= TURN and not is_last:  # noqa: B023  # it is called in this turn alone
                     stop.set()
                 if on_progress is not None:
@@ -238,7 +239,7 @@ def _together(told: Mapping[int, Progress], last: Progress) -> Progress:
     done, total = sum(p.done for p in told.values()), sum(p.total for p in told.values())
     rate = last.runs_per_s  # of this turn: they are made one after the other
     return replace(
-        last, done=done, total=total, seconds_left=(total - done) / rate,
+        last, done=done, total=total, seconds_left=(total - done) / rate if rate else inf,
         spread=sum(p.spread for p in told.values()) / len(told),
         failed=sum(p.failed for p in told.values()), redone=sum(p.redone for p in told.values()),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -37,6 +37,7 @@ PROBE = 12
 # Runs whose spread is told.
 _RECENT = 1000
 _PATIENCE_S = 60.0
+_LOOK_S = 1.0  # whether it is to stop
 _PROFILE_S = 0.15
 
 
@@ -55,6 +56,7 @@ class Progress:
         other_cpus: CPUs that other programs keep busy, mean of the last runs; None: unknown.
         by_host: text of a host -> runs that it has made since then.
         left_out: text of a host that has failed -> the reason.
+        lost: text of a host whose link is broken, and which is waited for -> how it broke.
     """
 
     done: int
@@ -67,6 +69,7 @@ class Progress:
     other_cpus: float | None
     by_host: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 _Then: TypeAlias = Callable[[Board, Any], None]
@@ -91,7 +94,7 @@ def run(
         campaign: an open campaign file.
         on: the host or hosts of the campaign's plan, where they have been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
-        on_progress: called after every run.
+        on_progress: called after every run, and where a host is lost, comes back or is left out.
         stop: no run is begun any more once it is set.
         sustains: make the plan's sustained runs as well, which no time budget counts.
 
@@ -158,6 +161,7 @@ class _Session:
         self._done = campaign.counts()[0]
         self._made = Counter[str]()
         self._left_out: dict[str, str] = {}
+        self._lost: dict[str, str] = {}
         self._failed = set(campaign.failures())
         self._redone = 0
         self._spreads: deque[float] = deque(maxlen=_RECENT)
@@ -172,7 +176,7 @@ class _Session:
             for board in list(self._boards):
                 self._submit(board, partial(board.open, self._file.path), self._go_on)
             while self._under_way and not self._idle:  # nothing is written before one is ours
-                self._conclude(*self._outcomes.get())
+                self._conclude(*self._next())
             self._run()
             if sustains and self._sustain_s:
                 self._make_sustained()
@@ -249,7 +253,7 @@ class _Session:
                     self._waiting.append(board)
             if not self._under_way:
                 return
-            self._conclude(*self._outcomes.get())
+            self._conclude(*self._next())
 
     def _dispatch(self, board: Board) -> bool:
         """Let a board do what comes next; False: there is nothing."""
@@ -316,12 +320,24 @@ class _Session:
         else:
             self._pool.submit(work)
 
+    def _next(self) -> tuple[Board, _Then, Any]:
+        """What comes back next; once it is to stop, no lost host is waited for."""
+        while True:
+            try:
+                return self._outcomes.get(timeout=_LOOK_S)
+            except Empty:
+                for board in self._boards if self._stop.is_set() else ():
+                    if board.text in self._lost:
+                        board.host.close()
+
     def _conclude(self, board: Board, then: _Then, outcome: Any) -> None:
         self._under_way -= 1
         if isinstance(outcome, HostLostError):
             # The others need not wait for it.
             self._give_back(board)
-            self._submit(board, partial(board.regain, outcome), self._go_on)
+            self._lost[board.text] = str(outcome)
+            self._tell()
+            self._submit(board, partial(board.regain, outcome), self._is_back)
         elif isinstance(outcome, WorkerDiedError) and then == self._record:
             self._bury(board, str(outcome))
         elif isinstance(outcome, Exception):
@@ -331,6 +347,11 @@ class _Session:
 
     def _go_on(self, board: Board, _: None = None) -> None:
         self._idle.append(board)
+
+    def _is_back(self, board: Board, _: None) -> None:
+        del self._lost[board.text]
+        self._tell()
+        self._go_on(board)
 
     def _has_worker(self, board: Board, facts: dict[str, Any]) -> None:
         several = {"host": board.text} if self._pool is not None else {}
@@ -348,7 +369,9 @@ class _Session:
         if len(self._boards) == 1:
             raise reason
         self._boards.remove(board)
+        self._lost.pop(board.text, None)
         self._left_out[board.text] = str(reason)
+        self._tell()
         board.close()
         self._give_back(board)
         self._shares.leave(board.number)
@@ -420,7 +443,8 @@ class _Session:
         self._file.add_run(run)
         if not accepted:
             self._wake()
-        self._tell(board, run)
+        self._count(board, run)
+        self._tell()
 
     def _beside(self, source: NetworkSource, item: Item) -> tuple[dict[str, Any], float]:
         """Return the request for what is measured beside a run, and the seconds to wait for it."""
@@ -435,31 +459,35 @@ class _Session:
         asked |= {"quantities": [name for _, name in found]} if found else {}
         return asked, sum(how.patience_s for how, _ in found)
 
-    def _tell(self, board: Board, run: Run) -> None:
+    def _count(self, board: Board, run: Run) -> None:
         self._done += run.accepted
         self._made[board.text] += 1
         self._redone += bool(run.details["doubts"])
         low, middle, high = np.quantile(run.samples_ms, (0.25, 0.5, 0.75))
         self._spreads.append((high - low) / 2 / middle)
         self._others.append(run.details["machine"].get("other_cpus", np.nan))
+
+    def _tell(self) -> None:
         total = self._total()
         rate = self._made.total() / (time.monotonic() - self._started)
         # A sustained run takes its own time, whatever the others took.
         long = min(total - self._done, self._file.extent() - len(self._failed))
         long *= self._sustain_s > 0
         others = np.array(self._others)
+        short_s = (total - self._done - long) / rate if rate else np.inf
         self._on_progress(
             Progress(
                 done=self._done,
                 total=total,
                 runs_per_s=rate,
-                seconds_left=(total - self._done - long) / rate + long * self._sustain_s,
-                spread=float(np.median(self._spreads)),
+                seconds_left=short_s + long * self._sustain_s,
+                spread=float(np.median(self._spreads)) if self._spreads else np.nan,
                 failed=len(self._failed),
                 redone=self._redone,
                 other_cpus=None if np.isnan(others).all() else float(np.nanmean(others)),
                 by_host=MappingProxyType(self._made),
                 left_out=MappingProxyType(self._left_out),
+                lost=MappingProxyType(self._lost),
             )
         )
 

@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from contextlib import contextmanager
+from threading import Event
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ import latcast
 from latcast import data as datasets
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError
+from latcast.measure import (
+    HostError,
+    HostLostError,
+    Plan,
+    Protocol,
+    WorkerDiedError,
+    _session,
+)
 from latcast.measure._boards import Item, Shares
 from latcast.measure._results import boards_apart
 from latcast.measure.hosts import HOSTS, Host
@@ -368,6 +376,30 @@ def test_an_interrupted_fleet_stops_and_goes_on(campaign):
         measure.run_side_by_side([path], on_progress=interrupt)
     measure.run_side_by_side([path])
     check_whole(campaign)
+
+
+def test_who_interrupts_does_not_wait_for_a_lost_board(tmp_path, campaign, monkeypatch):
+    monkeypatch.setattr(_session, "_LOOK_S", 0.01)
+    hosts = {name: Simulated(name) for name in "abcd"}
+    hosts["d"].accidents = {1: HostLostError("the link broke")}
+    given_up = Event()
+
+    def wait():
+        assert given_up.wait(60), "nobody gave it up"
+        raise HostError("it is waited for no longer")
+
+    hosts["d"].reconnect, hosts["d"].close = wait, given_up.set
+    for name in "abc":
+        hosts[name].waits_for = (hosts["d"], 1)
+    monkeypatch.setitem(HOSTS._things, "simulated", hosts.__getitem__)
+
+    def interrupt(_, progress):
+        if progress.lost:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.run_side_by_side([campaign.path], on_progress=interrupt)
+    assert given_up.is_set()
 
 
 # --- by the command line --------------------------------------------------------------------------

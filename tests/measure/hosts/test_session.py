@@ -110,6 +110,31 @@ def test_a_link_that_breaks_over_and_over_ends_the_campaign(campaign):
     assert set(counted(campaign).values()) == {1}
 
 
+def test_a_host_that_is_waited_for_is_told(campaign):
+    told = []
+    tell = lambda p: told.append((p.done, p.runs_per_s > 0, dict(p.lost)))  # noqa: E731
+    measure.run(campaign, on=Script({1: LOST, 4: LOST}), on_progress=tell)
+    lost = {"here": str(LOST)}
+    assert told[:3] == [(0, False, lost), (0, False, {}), (1, True, {})]
+    assert told[4:6] == [(2, True, lost), (2, True, {})]
+    assert told[-1] == (12, True, {})
+
+
+def test_a_host_that_is_away_at_the_start_is_locked_once_it_is_back(campaign):
+    class Late(Script):
+        @contextmanager
+        def lock(self, path):
+            if not self.reconnects:
+                raise LOST
+            with super().lock(path):
+                yield
+
+    board, held = Late(), []
+    measure.run(campaign, on=board, on_progress=lambda _: held.append(board.held))
+    assert held[-12:] == [1] * 12
+    assert board.held == 0
+
+
 def test_a_full_disk_there_is_no_fault_of_the_network(campaign):
     with pytest.raises(HostError, match=r"disk of the script .* full \(OSError: no space\)"):
         measure.run(campaign, on=Script({5: {"full": "OSError: no space"}}))

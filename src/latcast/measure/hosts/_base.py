@@ -213,6 +213,8 @@ class Host(ABC):
     def reconnect(self) -> None:
         """Wait for a host that was lost, and hold again what :meth:`lock` held.
 
+        Waiting ends when another thread calls :meth:`close`.
+
         Raises:
             HostError: it did not come back, or cannot measure any more; the message says how to
                 go on.

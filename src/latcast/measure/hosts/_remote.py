@@ -62,6 +62,7 @@ class Remote(Host):
         self._link: Link | None = None
         self._locked: Path | None = None
         self._asking = threading.Lock()
+        self._given_up = threading.Event()
         self._workers = 0
         self._texts: dict[str, str] = {}
 
@@ -149,6 +150,7 @@ class Remote(Host):
 
     def reconnect(self) -> None:
         self.drop()
+        self._given_up.clear()
         end, pause = time.monotonic() + _PATIENCE_S, 1.0
         while True:
             try:
@@ -165,10 +167,12 @@ class Remote(Host):
                     ) from error
             else:
                 return
-            time.sleep(pause)
+            if self._given_up.wait(pause):
+                raise HostError(f"{self.name} is waited for no longer: go on with --resume")
             pause = min(2 * pause, _MAX_PAUSE_S)
 
     def close(self) -> None:
+        self._given_up.set()
         self.drop()
 
     def drop(self) -> None:

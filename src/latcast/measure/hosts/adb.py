@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
@@ -70,6 +71,7 @@ class AdbHost(Host):
         tool = {} if self.path is None else {"tool": str(self.path)}
         super().__init__(self.serial + "?" * bool(tool | chosen) + urlencode(tool | chosen))
         self.link = AdbLink(self.serial)
+        self._given_up = threading.Event()
 
     @property
     def title(self) -> str:
@@ -235,15 +237,20 @@ class AdbHost(Host):
 
     def reconnect(self) -> None:
         deadline = time.monotonic() + self.patience_s
+        self._given_up.clear()
         while time.monotonic() < deadline:
             with suppress(HostError):
                 self.link.check()
                 return
-            time.sleep(self.poll_s)
+            if self._given_up.wait(self.poll_s):
+                raise HostError(f"{self.title} is waited for no longer: go on with --resume")
         try:
             self.link.check()
         except HostError as error:
             raise HostError(f"{error}; go on with --resume when it is back") from error
+
+    def close(self) -> None:
+        self._given_up.set()
 
     def remove(self) -> None:
         """Take everything of ours off the phone.
