@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from types import SimpleNamespace
@@ -44,6 +45,34 @@ def test_packages_and_memory_are_added_and_counters_begin_anew(tmp_path):
     assert meter.joules(lambda: tree(tmp_path, intel((40, 80))))[0] == pytest.approx(140e-6)
 
 
+# Zones of a laptop as they were told (powercap-info in
+# https://github.com/flightlessmango/MangoHud/issues/1776), and the memory of a desktop
+# (https://github.com/intel/thermal_daemon/issues/45).
+RECORDED = {
+    "intel-rapl:0": ("package-0", 26963529117, 262143328850),
+    "intel-rapl:0:0": ("core", 7980278886, 262143328850),
+    "intel-rapl:0:1": ("uncore", 6564982278, 262143328850),
+    "intel-rapl:0:2": ("dram", 2469474853, 262143999938),
+}
+
+
+def test_a_recorded_tree_of_counters(tmp_path):
+    def files(passed):
+        told = {}
+        for zone, (name, spent, reach) in RECORDED.items():
+            told[f"powercap/{zone}/name"] = name
+            told[f"powercap/{zone}/energy_uj"] = (spent + passed) % reach
+            told[f"powercap/{zone}/max_energy_range_uj"] = reach
+        return told
+
+    meter = find_meter("cpu", tree(tmp_path, files(0)))
+    assert meter.name == "RAPL (package-0, dram)"
+    # The package's counter begins anew, the memory's does not.
+    passed = 250_000_000_000
+    joules, _ = meter.joules(lambda: tree(tmp_path, files(passed)))
+    assert joules == pytest.approx(2e-6 * passed)
+
+
 def test_counters_that_may_not_be_read_are_a_clear_error(tmp_path, monkeypatch):
     tree(tmp_path, intel())
     read = _energy.Path.read_text
@@ -75,6 +104,9 @@ JETSON = {  # ina3221 of a Jetson Orin: three rails, of which the first is all o
         ({k: v for k, v in JETSON.items() if "1_label" not in k}, "INA (hwmon1 in1, VDD", 8.0),
         ({"hwmon/hwmon2/name": "ina226", "hwmon/hwmon2/power1_input": 2500000,
           "hwmon/hwmon2/in1_input": 5, "hwmon/hwmon2/curr1_input": 9}, "INA (hwmon2 power1)", 2.5),
+        ({**{k: v for k, v in JETSON.items() if k != "hwmon/hwmon1/in1_label"},
+          "hwmon/hwmon2/name": "ina238", "hwmon/hwmon2/power1_label": "VIN",
+          "hwmon/hwmon2/power1_input": 9500000}, "INA (VIN)", 9.5),
     ],
 )  # fmt: skip
 def test_rails_of_boards(tmp_path, files, name, watts):
@@ -82,6 +114,40 @@ def test_rails_of_boards(tmp_path, files, name, watts):
     assert meter.name.startswith(name)
     joules, seconds = meter.joules(lambda: time.sleep(0.03))
     assert joules / seconds == pytest.approx(watts)
+
+
+def test_an_orin_has_sums_shunts_and_a_channel_that_nothing_is_connected_to(tmp_path, monkeypatch):
+    """Two INA3221; the names are those of https://github.com/rbonghi/jetson_stats/issues/428.
+
+    Of the second the third channel cannot be read
+    (https://github.com/alumet-dev/alumet/issues/212); what in4 to in7 and curr4 are,
+    https://www.kernel.org/doc/html/latest/hwmon/ina3221.html says.
+    """
+    first = ("VDD_GPU_SOC", 20000, 200), ("VDD_CPU_CV", 20000, 100), ("VIN_SYS_5V0", 5000, 600)
+    second = ("NC", 1000, 0), ("VDDQ_VDD2_1V8AO", 5000, 200), ("NC", 1000, 0)
+    files = {}
+    for chip, rails in (("hwmon3", first), ("hwmon4", second)):
+        files[f"hwmon/{chip}/name"] = "ina3221"
+        for n, (label, mv, ma) in enumerate(rails, 1):
+            files[f"hwmon/{chip}/in{n}_label"] = label
+            files[f"hwmon/{chip}/in{n}_input"] = mv
+            files[f"hwmon/{chip}/curr{n}_input"] = ma
+            files[f"hwmon/{chip}/in{n + 3}_input"] = 200
+        files[f"hwmon/{chip}/in7_label"] = "sum of shunt voltages"
+        files[f"hwmon/{chip}/in7_input"] = 600
+        files[f"hwmon/{chip}/curr4_input"] = 900
+    read = _energy.Path.read_text
+
+    def unconnected(path, *args, **kwargs):
+        if "hwmon4" in path.parts and path.name in ("in1_input", "in3_input"):
+            raise OSError(errno.ENODATA, "No data available", str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(_energy.Path, "read_text", unconnected)
+    meter = find_meter("cpu", tree(tmp_path, files))
+    assert meter.name == "INA (VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0, VDDQ_VDD2_1V8AO)"
+    joules, seconds = meter.joules(lambda: time.sleep(0.03))
+    assert joules / seconds == pytest.approx(4 + 2 + 3 + 1)
 
 
 def test_power_is_integrated_over_time():
@@ -142,7 +208,7 @@ def test_the_idle_machine_is_subtracted():
         measured_energy(network, Clocked(network, running=9), run_s=0.01, pause=lambda: None)
 
 
-def test_nvml_counts_in_millijoules_or_tells_power(monkeypatch):
+def test_nvml_counts_in_millijoules_or_tells_power(tmp_path, monkeypatch):
     """Written to NVML's interface; no GPU was asked."""
     spent = iter([1000, 1000, 3500])
 
@@ -164,6 +230,11 @@ def test_nvml_counts_in_millijoules_or_tells_power(monkeypatch):
     fake.nvmlDeviceGetTotalEnergyConsumption = refuse
     joules, seconds = find_meter("gpu").joules(lambda: time.sleep(0.01))
     assert joules / seconds == pytest.approx(75)
+    # As on a Jetson (https://github.com/HazyResearch/intelligence-per-watt/issues/40).
+    fake.nvmlDeviceGetPowerUsage = refuse
+    assert find_meter("gpu", tree(tmp_path, JETSON)).name == "INA (VDD_IN)"
+    with pytest.raises(OSError, match="a GPU whose power NVML tells"):
+        find_meter("gpu", tmp_path / "none")
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(ModuleNotFoundError, match=r"latcast\[energy\]"):
         find_meter("gpu")

@@ -14,6 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -196,7 +197,14 @@ def find_meter(kind: str = "cpu", folder: Path | None = None) -> Meter:
     """
     folder = SYS if folder is None else folder
     if kind == "gpu":
-        return _nvml()
+        # NVML tells no power of the GPUs of Jetsons, whose boards have sensors of their own.
+        meter = _nvml() or _ina(folder / "hwmon")
+        if meter is None:
+            raise OSError(
+                "energy needs a GPU whose power NVML tells, or an INA sensor "
+                f"({folder}/hwmon); this machine has neither"
+            )
+        return meter
     meter = _rapl(folder / "powercap") or _ina(folder / "hwmon")
     if meter is None:
         raise OSError(
@@ -229,7 +237,10 @@ def _rapl(folder: Path) -> Meter | None:
 
 
 def _ina(folder: Path) -> Meter | None:
-    """Power of the input rail where one is called so, of all rails together else."""
+    """Power of the input rail where one is called so, of all rails together else.
+
+    A channel that is not connected cannot be read (``ENODATA``), and is left out.
+    """
     rails: dict[str, Callable[[], float]] = {}
     for sensor in sorted(folder.glob("hwmon*")):
         if not _text(sensor / "name").startswith("ina"):
@@ -237,32 +248,49 @@ def _ina(folder: Path) -> Meter | None:
         powers = sorted(sensor.glob("power[0-9]*_input"))
         for power in powers:  # microwatts
             rails[_label(sensor, power.name)] = partial(_product, 1e-6, power)
-        for current in sorted(sensor.glob("curr[0-9]*_input")) if not powers else ():
+        # Beyond those three of an INA3221 are sums of the others and voltages of the shunts.
+        currents = sorted(sensor.glob("curr[1-3]_input")) if not powers else ()
+        for current in currents:
             volts = sensor / current.name.replace("curr", "in")
             if volts.exists():  # mA times mV
                 rails[_label(sensor, volts.name)] = partial(_product, 1e-6, current, volts)
+    rails = {name: read for name, read in rails.items() if _can_be_read(read)}
     if not rails:
         return None
-    whole = [name for name in rails if name.endswith("_IN")] or list(rails)
+    whole = [name for name in rails if name.endswith("_IN") or name == "VIN"] or list(rails)
     return PowerSensors(f"INA ({', '.join(whole)})", lambda: sum(rails[name]() for name in whole))
 
 
-def _nvml() -> Meter:
-    """The first NVIDIA GPU that this process may use."""
+def _can_be_read(read: Callable[[], float]) -> bool:
+    try:
+        read()
+    except OSError:
+        return False
+    return True
+
+
+def _nvml() -> Meter | None:
+    """The first NVIDIA GPU that this process may use; None where NVML tells no power of it."""
     require("pynvml", "energy", "measuring the energy of NVIDIA GPUs")
     import pynvml
 
     pynvml.nvmlInit()
     device = pynvml.nvmlDeviceGetHandleByIndex(0)
 
-    def read() -> list[int]:
+    def joules() -> list[int]:
         return [1000 * int(pynvml.nvmlDeviceGetTotalEnergyConsumption(device))]  # of millijoules
 
-    try:
-        read()
-    except pynvml.NVMLError:  # before Volta
-        return PowerSensors("NVML power", lambda: 1e-3 * pynvml.nvmlDeviceGetPowerUsage(device))
-    return Counters("NVML energy", read, [0])
+    def watts() -> float:
+        return 1e-3 * float(pynvml.nvmlDeviceGetPowerUsage(device))
+
+    # Before Volta there is no counter.
+    with suppress(pynvml.NVMLError):
+        joules()
+        return Counters("NVML energy", joules, [0])
+    with suppress(pynvml.NVMLError):
+        watts()
+        return PowerSensors("NVML power", watts)
+    return None
 
 
 def _label(sensor: Path, file: str) -> str:
