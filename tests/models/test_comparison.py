@@ -11,7 +11,7 @@ import pytest
 
 import latcast
 from latcast.data import Dataset
-from latcast.measure.conditions import Condition, conditions
+from latcast.measure.conditions import EXPECTED, Condition, conditions
 from latcast.models import Flops, Kernels
 from latcast.models.comparison import compare
 
@@ -143,6 +143,17 @@ def test_the_reference_network_tells_of_the_machine() -> None:
         "machine governor", "reference network, ms",
     ]  # fmt: skip
     assert "set performance on both" in found.to_text()
+
+
+def test_what_neither_states_is_named() -> None:
+    """A difference that nobody could have seen is not said to be none."""
+    facts = {"machine microcode": "0x1", "machine clock, MHz": "2600"}
+    a, b = _dataset(0, facts=facts), _dataset(1, facts={"runtime version": "1"})
+    assert compare(a, b).notes[-1] == (
+        "neither states machine temperature, °C: whether they differ is not known"
+    )
+    every = dict.fromkeys(EXPECTED[1:], "1")
+    assert "neither" not in str(compare(_dataset(0, facts=every), b).notes)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ _EFFECTS = {
     "noise of a run": "one machine was less steady: measure it when it is idle",
 }
 
+EXPECTED = (
+    "threads",
+    "runtime version",
+    "machine microcode",
+    "machine governor",
+    "machine clock, MHz",
+    "machine temperature, °C",
+)
+"""Conditions that explain most differences between two machines of one kind."""
+
 
 @dataclass(frozen=True)
 class Condition:

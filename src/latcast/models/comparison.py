@@ -21,7 +21,7 @@ import numpy.typing as npt
 from latcast.data import FORMATS, Dataset, Quantity, quantity, read
 from latcast.math.order_statistics import median_interval
 from latcast.measure import REFERENCE_LEVEL
-from latcast.measure.conditions import Condition, conditions
+from latcast.measure.conditions import EXPECTED, Condition, conditions
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import start_of
@@ -547,3 +547,6 @@ def _notes(found: Comparison, sides: tuple[Dataset, Dataset]) -> Iterator[str]:
         yield f"stated by one side alone: {', '.join(unstated[:8])}" + (
             f" and {len(unstated) - 8} more" if len(unstated) > 8 else ""
         )
+    stated = {c.condition for c in found.conditions}
+    if unknown := [name for name in EXPECTED if name not in stated]:
+        yield f"neither states {', '.join(unknown)}: whether they differ is not known"
