@@ -371,11 +371,11 @@ class _Session:
         self._boards.remove(board)
         self._lost.pop(board.text, None)
         self._left_out[board.text] = str(reason)
-        self._tell()
         board.close()
         self._give_back(board)
         self._shares.leave(board.number)
         self._wake()
+        self._tell()
 
     def _bury(self, board: Board, reason: str) -> None:
         """Record the death of a worker; its network is tried again, unless it is given up."""

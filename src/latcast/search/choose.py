@@ -419,7 +419,7 @@ def verify_choice(
         threads: of the CPU; those of the target by default.
         runs: of every network; those of ``latcast measure`` by default.
         on: the host that measures, which is left open; this machine by default.
-        on_progress: called after every run.
+        on_progress: as of :func:`latcast.measure.run`.
 
     Returns:
         The choice with ``measured_ms``, and notes on what could not be measured.

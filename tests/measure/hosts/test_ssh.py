@@ -97,7 +97,13 @@ class Accidents(threading.Thread):
         self.server, self.board, self.flag = server, board, flag
         self.rng = np.random.default_rng([MOMENT, MOMENTS])
         self.is_recovered, self.is_over = threading.Event(), threading.Event()
-        self.happened = Counter()
+        self.happened, self.made = Counter(), 0
+
+    def tell(self, progress):
+        made = sum(progress.by_host.values())
+        if made and made != self.made:
+            self.is_recovered.set()
+        self.made = made
 
     def run(self):
         kinds = ["cut", "power", "worker", "agent", "full"]
@@ -157,7 +163,7 @@ def test_accidents_cost_the_run_in_flight(server, tmp_path, monkeypatch):
             ):
                 measure.run(
                     campaign, on=board, stop=accidents.is_over,
-                    on_progress=lambda _: accidents.is_recovered.set(),
+                    on_progress=accidents.tell,
                 )  # fmt: skip
             with measure.CampaignFile.open(path) as campaign:
                 assert campaign.counts()[1] >= made, "runs are lost"

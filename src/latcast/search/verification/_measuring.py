@@ -95,7 +95,7 @@ class Campaigns(Measuring):
         like_ms: level of the reference network to which all rounds are corrected
             (:attr:`latcast.measure.Results.reference_ms`); that of the first one by default.
         resume: go on with the records of an earlier run.
-        on_progress: called after every run.
+        on_progress: as of :func:`latcast.measure.run`.
         host: as :attr:`latcast.measure.Plan.host`; this machine by default.
 
     Raises:
