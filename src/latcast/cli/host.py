@@ -91,7 +91,10 @@ def remove(console: Console, *, host: str = argument(_HOST, metavar="HOST")) -> 
 
     with find_host(host) as board:
         if isinstance(board, SSH):
-            console.show(preparing.remove(board))
+            found = preparing.remove(board)
+            for step in found.done:
+                console.note(f"{step} on {board.title}")
+            console.show(found)
             return
         if board.kind == "adb":
             from latcast.measure.hosts.adb import AdbHost  # needs adbutils
