@@ -548,5 +548,5 @@ def _notes(found: Comparison, sides: tuple[Dataset, Dataset]) -> Iterator[str]:
             f" and {len(unstated) - 8} more" if len(unstated) > 8 else ""
         )
     stated = {c.condition for c in found.conditions}
-    if unknown := [name for name in EXPECTED if name not in stated]:
-        yield f"neither states {', '.join(unknown)}: whether they differ is not known"
+    if silent := [name for name in EXPECTED if name not in stated]:
+        yield f"neither states {', '.join(silent)}: whether they differ is not known"
