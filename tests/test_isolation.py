@@ -81,9 +81,11 @@ def test_workers_of_tuning() -> None:
 @pytest.mark.parametrize("command", [["-P", "-m", "latcast"], ["-m", "latcast"]], ids=" ".join)
 def test_python_m(trap: Path, command: list[str]) -> None:
     if "-P" not in command:  # what Python itself loads before latcast is not ours to choose
-        for path in trap.iterdir():
-            if path.stem not in (*PACKAGES, "queue"):
-                path.unlink()
+        loaded = [sys.executable, "-P", "-c", "import runpy, sys; print(*sys.modules)"]
+        own = subprocess.run(loaded, capture_output=True, text=True, check=True).stdout.split()
+        assert not {"json", "queue", "typing"} & set(own)
+        for name in own:
+            (trap / f"{name}.py").unlink(missing_ok=True)
     run = subprocess.run(
         [sys.executable, *command, "spaces", "--json"], capture_output=True, text=True, check=False
     )

@@ -36,6 +36,7 @@ from latcast.devices import load_devices
 from latcast.families import population
 from latcast.graph import Graph, GraphBuilder, fuse
 from latcast.graph.inspection import Inspection
+from latcast.graph.qdq import quantized
 from latcast.measure import (
     ArchSource,
     BlockSource,
@@ -211,6 +212,7 @@ COLUMNS = (
 
 @cache
 def _graph_texts() -> list[str]:
+    """A network of convolutions, often, and one with attention."""
     b = GraphBuilder()
     x = b.conv_norm(b.input(3, 17, 15), 16, 3, "h_swish", stride=2)
     y = b.squeeze_excitation(b.depthwise(x, 5, 1, "relu6"), 8, gate="h_sigmoid")
@@ -344,14 +346,26 @@ def _read_campaign(path: Path) -> None:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> bytes:
-    text = draw(st.sampled_from(_graph_texts()))
-    return json.dumps(draw(changed(json.loads(text)))).encode()
+    """Entries changed, or shapes with other numbers of sides and layers that read nothing."""
+    tree = json.loads(draw(st.sampled_from(_graph_texts())))
+    if draw(st.booleans()):
+        return json.dumps(draw(changed(tree))).encode()
+    for _ in range(draw(st.integers(1, 3))):
+        layer = draw(st.sampled_from(tree["layers"]))
+        name = draw(st.sampled_from(["in_shapes", "out_shapes", "inputs"]))
+        if name == "inputs":
+            layer |= {"inputs": [], "in_shapes": []}
+        else:
+            sides = draw(st.lists(st.sampled_from([1, 3, 16, 20]), max_size=5))
+            layer[name] = [sides] * len(layer[name])
+    return json.dumps(tree).encode()
 
 
 def _read_graph(path: Path) -> None:
     graph = Graph.from_json(path.read_text())
     Inspection.of(graph).busiest(3).to_json()
     fuse(graph)
+    fuse(quantized(graph))
 
 
 @cache
@@ -672,7 +686,13 @@ REFUSED: dict[str, list[tuple[Callable[[], bytes], str]]] = {
         (lambda: _graph_of(window=[3]), "its window of another form"),
         (lambda: _graph_of(out_shapes=[]), "its outputs of another form"),
         (lambda: _graph_of(attributes=[["axis", 1]]), "'attributes', which layers lack"),
-        (lambda: _graph_of(in_shapes=[[3]]), "index out of range"),
+        (lambda: _graph_of(in_shapes=[[3]]), "conv must have other numbers of sides than 1 in"),
+        (lambda: _graph_of(out_shapes=[[15]]), "conv must have other numbers of sides than 4 in"),
+        (lambda: _graph_of(op="linear", sum_length=3, inputs=[], in_shapes=[]),
+         "linear must read and write"),
+        (lambda: _graph_of(op="transpose", order=[0, 0, 1, 2]), "transpose must have other"),
+        # Times the other sides a list of three took a gigabyte.
+        (lambda: _graph_of(out_shapes=[[[1, 2, 3], 16, 9, 8]]), "positive integer sides"),
         (lambda: _graph_texts()[0].replace('"outputs":[', '"outputs":[Infinity,').encode(),
          "infinity"),
         (lambda: b'{"name": "a", "outputs": [], "layers": [[]]}', "a graph must be JSON as"),

@@ -4,12 +4,11 @@ It also finds the most accurate network that fits a latency budget there. Start 
 :func:`space`, :func:`read`, :mod:`predictors`, :func:`load` and :func:`search`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from ._imports import public_names
 
+# As typing's, which would be looked for in the current folder by ``python -m latcast``: until
+# ``__main__`` leaves that out, nothing is imported that Python has not loaded itself.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from latcast import measure
     from latcast import models as predictors

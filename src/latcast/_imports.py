@@ -1,18 +1,19 @@
 """Imports that wait: a package's public names until their first use, optional packages."""
 
-from __future__ import annotations
-
-import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+
+# Loaded before ``__main__`` leaves the current folder out: see the package's ``__init__``.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def public_names(
     package: str, modules: Mapping[str, str] | None = None
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+) -> "tuple[Callable[[str], Any], Callable[[], list[str]]]":
     """A package's ``__getattr__`` and ``__dir__``, which import a public name on its first use.
 
     A package that loads all of its names at once costs everybody who needs one of them all of its
@@ -27,18 +28,20 @@ def public_names(
 
     @cache
     def places() -> dict[str, tuple[str, str]]:
+        import re
+
         loader: Any = own.__loader__
         if (source := loader.get_source(package)) is None:
             raise ImportError(f"{package} must be installed with its source; it has bytecode alone")
         block = source.partition("if TYPE_CHECKING:")[2].partition("\nelse:")[0]
         found = {}
-        for module, names in _IMPORT.findall(re.sub("#.*", "", block)):
+        for module, names in re.findall(_IMPORT, re.sub("#.*", "", block), re.MULTILINE):
             for name in filter(None, re.split(r"[(),]\s*", names)):
                 attribute, _, called = name.strip().partition(" as ")
                 found[called or attribute] = (module, attribute)
         return found
 
-    def load(name: str) -> Any:
+    def load(name: str) -> "Any":
         if name not in own.__all__:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if modules is not None and name in modules:
@@ -57,10 +60,10 @@ def public_names(
     return load, names
 
 
-_IMPORT = re.compile(r"^    from (\S+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT = r"^    from (\S+) import (\([^)]*\)|[^\n]*)"
 
 
-def require(package: str, extra: str, purpose: str) -> Any:
+def require(package: str, extra: str, purpose: str) -> "Any":
     """Import ``package``, which the extra ``extra`` installs.
 
     Raises:

@@ -41,6 +41,9 @@ MAX_VALUES = 50_000_000
 MAX_COLUMNS = 4096
 """Columns of a table; ones of a timm table are a score each."""
 
+MAX_PAGES = 100_000
+"""Pages of a Parquet file: one has up to a megabyte of a column."""
+
 MAX_CAMPAIGN_VALUE_BYTES = 64 * 2**20
 """Bytes of one value in a campaign file: the samples of a run, or a model's description."""
 
@@ -60,6 +63,22 @@ MAX_FOLDED_ELEMENTS = 2**23
 """Elements of all constants of a network that are computed while it is read: a chain of constants
 of 4,096 elements each is short in a file."""
 
+MAX_FOLDED = 4096
+"""Elements of the largest constant that is computed with; of larger ones the shape is enough."""
+
+MAX_TENSORS = 4 * MAX_NODES
+"""Tensors of a TensorFlow Lite file: an operator has a few."""
+
+MAX_BODY_RUNS = 2**40
+"""Runs of a loop's body in a pass, loops in loops multiplied."""
+
+MAX_EXPRESSION_CHARACTERS, MAX_EXPRESSION_SIDE = 200, 2**40
+"""Length of the expression of a side: more than any exporter's, and soon parsed; and the largest
+number on the way to its value."""
+
+MAX_PYTORCH_CHARACTERS, MAX_PYTORCH_SIDE = 10_000, 2**63
+"""The same of PyTorch's own expressions, which are longer and hold the largest integer."""
+
 MAX_GRAPH_DEPTH = 16
 """Graphs and functions of ONNX in each other."""
 
@@ -74,6 +93,10 @@ MAX_ELEMENTS_OF_XML = 3_000_000
 
 MIN_UNPACKED_BYTES = 2**24
 """Bytes that any archive may unpack to: small tables of repeated words are a hundredth."""
+
+MIN_UNPACKED_TABLE_BYTES = 2**28
+"""Bytes that any Parquet file may unpack to: texts of graphs are alike, and pack to less than a
+fiftieth."""
 
 MAX_UNPACKED_RATIO = 50
 """Bytes that are unpacked for one in an archive: PyTorch does not compress, zip does ten times."""

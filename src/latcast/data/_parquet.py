@@ -16,7 +16,8 @@ import numpy as np
 
 from latcast._checksums import SEAL, UNSEALED, check_seal, sealed
 from latcast._files import read_file, write_file
-from latcast._limits import MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, MAX_VALUES
+from latcast._limits import MAX_FILE_BYTES
+from latcast._parquet_pages import check_pages
 from latcast.devices import Target
 
 from ._quantity import LATENCY_MS, Quantity, quantity
@@ -114,13 +115,7 @@ def read(path: str | Path) -> dict[str, Any]:
         header = json.loads(metadata.get(_METADATA_KEY, "null"))
         of = _checked_quantity(path, header)
         check_seal(path, content, header)
-        rows = pl.scan_parquet(BytesIO(content)).select(pl.len()).collect().item()
-        width = len(pl.read_parquet_schema(BytesIO(content)))
-        if rows > MAX_ROWS or width > MAX_COLUMNS or rows * width > MAX_VALUES:
-            raise ValueError(
-                f"{path} must have at most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_VALUES} "
-                f"values; it has {rows} rows of {width}"
-            )
+        check_pages(path, content)
         frame = pl.read_parquet(BytesIO(content))
     except (
         pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, json.JSONDecodeError,
@@ -197,19 +192,13 @@ class _File:
             raise ValueError(f"{self.path}: order must hold integers throughout")
 
     def _check_size(self) -> None:
-        """Make sure that lists and texts fit into memory: a file may hold one for all rows."""
+        """Make sure that texts fit into memory: a file may hold one for all rows."""
         import polars as pl
 
         for name, kind in self.frame.schema.items():
-            column, most = self.frame[name], MAX_VALUES
-            if isinstance(kind, pl.List):
-                size = column.list.len().sum()
-            elif kind == pl.String:
-                size, most = column.str.len_bytes().sum(), MAX_FILE_BYTES
-            else:
-                continue
-            if size > most:
-                raise ValueError(f"{self.path}: {name} must hold at most {most} values or bytes")
+            size = self.frame[name].str.len_bytes().sum() if kind == pl.String else 0
+            if size > MAX_FILE_BYTES:
+                raise ValueError(f"{self.path}: {name} must hold at most {MAX_FILE_BYTES} bytes")
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of a dataset that do not depend on the kind of its networks."""

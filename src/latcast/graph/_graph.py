@@ -378,7 +378,7 @@ def _layer(record: Mapping[str, Any]) -> Layer:
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: an entry is missing, unknown or of another
-            type, or the operator cannot have such shapes.
+            type.
     """
     if unknown := record.keys() - set(_KEPT):
         raise ValueError(f"a layer with {short_repr(sorted(unknown)[0])}, which layers lack")
@@ -399,10 +399,7 @@ def _layer(record: Mapping[str, Any]) -> Layer:
     ):
         if not holds:
             raise ValueError(f"a layer {short_repr(known['name'])} with {what} of another form")
-    layer = Layer(**known)
-    if layer.is_supported and layer.macs < 0:
-        raise ValueError(f"a layer {short_repr(known['name'])} of less than no work")
-    return layer
+    return Layer(**known)
 
 
 def _are(kind: Any, values: Iterable[Any]) -> bool:
@@ -448,6 +445,37 @@ def _check_layer(n: int, layer: Layer) -> None:
         )
     ):
         raise ValueError(f"layer {layer.name!r}: parameters, sums, runs must be counted from 0")
+    if layer.is_supported:
+        _check_sides(layer)
+
+
+def _check_sides(layer: Layer) -> None:
+    """An operator whose cost is known must have the sides that its work is counted by."""
+    if layer.kind == "view":
+        return
+    if not (layer.in_shapes and layer.out_shapes):
+        raise ValueError(f"layer {layer.name!r}: {layer.op} must read and write something")
+    read = [len(shape or ()) for shape in layer.in_shapes]
+    before, after = read[0], len(layer.out_shape)
+    if layer.kind in _CONVOLUTIONS:
+        possible = before == after > 1
+    elif layer.kind == "attention":
+        possible = min(read[:2]) > 1 and after > 0
+    elif layer.op == "transpose":
+        axes = list(range(before))
+        possible = before == after and sorted(layer.order or axes) == axes
+    else:
+        possible = layer.kind not in _SUMS or (before > 0 and after >= _SUMS[layer.kind])
+    if not possible:
+        raise ValueError(
+            f"layer {layer.name!r}: {layer.op} must have other numbers of sides than {before} "
+            f"in and {after} out"
+        )
+
+
+_CONVOLUTIONS = ("conv", "depthwise_conv", "conv_transpose")
+# Kind that sums along the last side of its first input -> sides that its output must have.
+_SUMS = {"linear": 1, "matmul": 0}
 
 
 def _possible(shape: Sequence[int]) -> bool:

@@ -224,7 +224,7 @@ def one_constant_a_channel(parts: Parts, path: Sequence[Part]) -> bool:
         return False
     # A sum with one number could be folded as well, but ONNX Runtime's optimizer leaves it alone.
     numbers = _constants(layer)
-    return numbers == shape[1] or (numbers == 1 and layer.op != "add")
+    return shape[1:2] == (numbers,) or (numbers == 1 and layer.op != "add")
 
 
 def has_plain_weights(parts: Parts, path: Sequence[Part]) -> bool:
@@ -241,7 +241,7 @@ def pads_with_zeros(parts: Parts, path: Sequence[Part]) -> bool:
 def adds_a_bias(parts: Parts, path: Sequence[Part]) -> bool:
     """A product that has no bias yet gets one."""
     product, layer = parts.layer(path[0].main), parts.layer(path[1].key)
-    features = _written(parts, path[0])[-1]
+    *_, features = (1, *_written(parts, path[0]))
     # Weights are a multiple of the features: what is left over is a bias.
     has_bias = product.params % features != 0 or _has_bias(product)
     numbers = layer.params if layer.weight_bits else _constants(layer)
@@ -262,7 +262,7 @@ def adds_a_vector(parts: Parts, path: Sequence[Part]) -> bool:
     """The first one adds a constant for every feature."""
     layer = parts.layer(path[0].key)
     shape = layer.out_shapes[0]
-    return shape is not None and len(layer.inputs) == 1 and _constants(layer) == shape[-1]
+    return shape is not None and len(layer.inputs) == 1 and shape[-1:] == (_constants(layer),)
 
 
 def adds_tokens(parts: Parts, path: Sequence[Part]) -> bool:

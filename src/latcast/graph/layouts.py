@@ -60,6 +60,8 @@ def _keeps_blocks(layer: Layer, word: str) -> bool:
         return shapes[0][1] % BLOCK == 0
     if layer.op in ("add", "mul") and word != "silu":
         return len(layer.inputs) > 1 and len(set(shapes)) == 1
+    if layer.op in ("resize", "concat") and {len(s) for s in shapes} != {_IMAGE_AXES}:
+        return False
     if layer.op == "resize":
         before, after = shapes[0], shapes[-1]
         return before[:2] == after[:2] and not any(

@@ -22,6 +22,7 @@ import scipy
 from latcast._checksums import SEAL, UNSEALED, check_seal, sealed
 from latcast._files import read_file, write_file
 from latcast._names import unknown_name
+from latcast._parquet_pages import check_pages
 from latcast.graph import KERNEL_FACTS, Graph, rules_of
 
 from . import OPS, Networks
@@ -257,6 +258,7 @@ def _frame(path: Path) -> dict[str, pl.Series]:
     content = read_file(path)
     try:
         check_seal(path, content, dict(pl.read_parquet_metadata(BytesIO(content))))
+        check_pages(path, content)
         return pl.read_parquet(BytesIO(content)).to_dict()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(f"{path} must be a whole Parquet file; reading it: {error}") from error

@@ -10,13 +10,12 @@ import ast
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 
+from latcast._limits import MAX_EXPRESSION_CHARACTERS, MAX_EXPRESSION_SIDE
+
 # Side of a shape in a file: a number, a symbol or an expression, or None for an open one.
 Side = int | str | None
 NO_SYMBOLS: frozenset[str] = frozenset()
 
-# Length of an expression: more than any exporter's, and soon parsed.
-_MAX_CHARACTERS = 200
-_MAX_SIDE = 2**40
 _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
@@ -87,7 +86,7 @@ def solved(side: str, value: int, symbols: Mapping[str, int]) -> dict[str, int]:
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> ast.expr | None:
     """An expression of arithmetic; None of what is none."""
-    if len(text) > _MAX_CHARACTERS:
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
         return None
     try:
         parsed = ast.parse(text, mode="eval").body
@@ -135,6 +134,6 @@ def _computed(node: ast.expr, symbols: Mapping[str, int]) -> int:
             result = _FUNCTIONS[name.lower()](*(_computed(t, symbols) for t in terms))
         case _:
             raise ValueError("no arithmetic")
-    if abs(result) > _MAX_SIDE:
-        raise ValueError(f"sides must be below {_MAX_SIDE}")
+    if abs(result) > MAX_EXPRESSION_SIDE:
+        raise ValueError(f"sides must be below {MAX_EXPRESSION_SIDE}")
     return result

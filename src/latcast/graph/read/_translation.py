@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from latcast._limits import MAX_NODES
+from latcast._limits import MAX_FOLDED, MAX_NODES
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, Layer
 from latcast.graph.shapes import check_shape
@@ -23,7 +23,7 @@ from latcast.graph.shapes import check_shape
 from ._expressions import Side
 from ._inputs import ReadOptions
 from .onnx._file import ModelFile
-from .onnx._tensors import MAX_FOLDED, type_of
+from .onnx._tensors import type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto

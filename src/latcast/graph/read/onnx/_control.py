@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latcast._limits import MAX_BODY_RUNS
 from latcast.graph._operators import UNKNOWN
 from latcast.graph.read._layers import ElementType, Facts, Layers, Value
 from latcast.graph.shapes import TensorShape, axis_of, check_shape
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 CONTROL = frozenset(("If", "Loop", "Scan"))
 # Trips from which on a count stands for none: exporters write the largest integer then.
 MAX_TRIPS = 2**31
-_MAX_RUNS = 2**40
 # The first opset whose ``Scan`` has no batch of its own.
 _SCAN_OF_SAMPLES = 9
 
@@ -224,8 +224,10 @@ class Bodies:
         if len(body.input) != len(given):
             raise ValueError(f"its body must read {len(given)} values; it reads {len(body.input)}")
         runs = (scope.runs[0] * trips.most, scope.runs[1] * trips.fewest)
-        if runs[0] > _MAX_RUNS:
-            raise ValueError(f"a body must run at most {_MAX_RUNS} times; this one would {runs[0]}")
+        if runs[0] > MAX_BODY_RUNS:
+            raise ValueError(
+                f"a body must run at most {MAX_BODY_RUNS} times; this one would {runs[0]}"
+            )
         inner = self._inner(proto, scope, runs, around=scope)
         inner.values.update(zip((x.name for x in body.input), given, strict=True))
         return self.run(body, inner)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from latcast._files import check_file
-from latcast._limits import MAX_ONNX_FIELDS
+from latcast._limits import MAX_FOLDED, MAX_ONNX_FIELDS
 from latcast.graph.read._expressions import Side
 from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 
 from ._nodes import check_text, operator
-from ._tensors import MAX_FOLDED, Folder, type_of
+from ._tensors import Folder, type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TypeProto

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latcast._limits import MAX_FOLDED
 from latcast.graph._operators import OPERATORS
 from latcast.graph.read._layers import Origin, Quantized, Value
 from latcast.graph.shapes import TensorShape, check_shape
 
 from ._moves import cuts
 from ._nodes import Entry, Node, Reading, UnknownShape, subgraphs
-from ._tensors import MAX_FOLDED, code_of, constant, named_type, read_tensor, type_of
+from ._tensors import code_of, constant, named_type, read_tensor, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

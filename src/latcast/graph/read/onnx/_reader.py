@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latcast._limits import MAX_FOLDED_ELEMENTS, MAX_NODES
+from latcast._limits import MAX_FOLDED, MAX_FOLDED_ELEMENTS, MAX_NODES
 from latcast.graph._graph import Graph
 from latcast.graph._operators import GRAPH_INPUT, OPERATORS, UNKNOWN
 from latcast.graph.read._inputs import DEFAULTS, KnownInputs, ReadOptions
@@ -40,7 +40,7 @@ from ._nodes import (
     shortened,
 )
 from ._runtime import RUNTIME
-from ._tensors import MAX_FOLDED, constant, read_constant, read_sparse, read_tensor, type_of
+from ._tensors import constant, read_constant, read_sparse, read_tensor, type_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, ValueInfoProto

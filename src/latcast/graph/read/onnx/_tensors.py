@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latcast._limits import MAX_ELEMENTS
+from latcast._limits import MAX_ELEMENTS, MAX_FOLDED
 from latcast.graph.read._layers import ElementType, Origin, Value
 from latcast.graph.shapes import check_shape
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 # Folders that a model's external data may lie in: its own, and that of what it is a link to.
 Folder = tuple[Path, ...]
-
-# Elements of the largest constant that is computed with; of larger ones the shape is enough.
-MAX_FOLDED = 4096
 
 # Where a tensor's data lie outside of the file (`TensorProto.data_location`).
 _EXTERNAL = 1

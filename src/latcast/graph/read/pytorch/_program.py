@@ -15,16 +15,13 @@ from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from latcast._limits import MAX_PYTORCH_CHARACTERS, MAX_PYTORCH_SIDE
 from latcast.graph.read._inputs import KnownInputs, ReadOptions, ToldInput, known_inputs
 from latcast.graph.shapes import TensorShape
 
 if TYPE_CHECKING:
     from torch import fx, nn
     from torch.export import ExportedProgram
-
-# Length of an expression: more than any of PyTorch's, and soon parsed.
-_MAX_CHARACTERS = 10_000
-_MAX_SIDE = 2**63
 
 # Side of a tensor; an open one is an expression of symbols.
 Side = int | str
@@ -142,9 +139,9 @@ def evaluate(expression: str, symbols: Mapping[str, int]) -> int:
     Raises:
         ValueError: it is no such expression, or has a symbol that is not given.
     """
-    if len(expression) > _MAX_CHARACTERS:
+    if len(expression) > MAX_PYTORCH_CHARACTERS:
         raise ValueError(
-            f"a side must have at most {_MAX_CHARACTERS} characters; got {len(expression)}"
+            f"a side must have at most {MAX_PYTORCH_CHARACTERS} characters; got {len(expression)}"
         )
     try:
         return _value(ast.parse(expression, mode="eval").body, symbols)
@@ -169,8 +166,8 @@ def _value(node: ast.expr, symbols: Mapping[str, int]) -> int:
                 f"{ast.unparse(node)[:80]} is not understood; known: {', '.join(_FUNCTIONS)}"
             )
     # After every step: a tower of powers would need more memory than there is.
-    if abs(result) >= _MAX_SIDE:
-        raise ValueError(f"sides must be below {_MAX_SIDE}")
+    if abs(result) >= MAX_PYTORCH_SIDE:
+        raise ValueError(f"sides must be below {MAX_PYTORCH_SIDE}")
     return result
 
 
@@ -192,7 +189,7 @@ _SIGNS = {"Add": "+", "Mul": "*", "FloorDiv": "//"}
 
 def _told_side(side: Side) -> Side | None:
     """A side as it is asked for; None where its expression has no form for that."""
-    if isinstance(side, int) or len(side) > _MAX_CHARACTERS:
+    if isinstance(side, int) or len(side) > MAX_PYTORCH_CHARACTERS:
         return side if isinstance(side, int) else None
     try:
         text = _infix(ast.parse(side, mode="eval").body)

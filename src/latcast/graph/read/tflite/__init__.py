@@ -14,7 +14,7 @@ from struct import error as StructError  # noqa: N812  # it is an exception
 from typing import Any
 
 from latcast._imports import require
-from latcast._limits import MAX_NODES
+from latcast._limits import MAX_TENSORS
 from latcast.graph._graph import Graph
 from latcast.graph.read._inputs import DEFAULTS, ReadOptions
 from latcast.graph.read._translation import Translation
@@ -29,8 +29,6 @@ __all__ = ["read_tflite", "translate_tflite"]
 IDENTIFIER = b"TFL3"
 # Activations that operators apply to their outputs, by the schema's codes.
 _FUSED = ("", "Relu", "Relu1", "Relu6", "Tanh")
-# An operator has a few.
-_MAX_TENSORS = 4 * MAX_NODES
 # Converters may write one vector for several tensors.
 _PARTS = 16
 
@@ -80,8 +78,8 @@ class _Reader:
         if not model.SubgraphsLength():
             raise ValueError("a TensorFlow Lite model must have a graph; it has none")
         self._graph = graph = model.Subgraphs(0)
-        if max(graph.TensorsLength(), graph.OperatorsLength()) > _MAX_TENSORS:
-            raise ValueError(f"a model must have at most {_MAX_TENSORS} tensors; it has more")
+        if max(graph.TensorsLength(), graph.OperatorsLength()) > MAX_TENSORS:
+            raise ValueError(f"a model must have at most {MAX_TENSORS} tensors; it has more")
         tensors = map(graph.Tensors, range(graph.TensorsLength()))
         self._known = [tensor_of(Table.of(t), budget) for t in tensors]
         self._tensors = Tensors(written, model, self._known)
