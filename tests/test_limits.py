@@ -13,6 +13,8 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from safetensors.numpy import save
 from latcast import _limits
 from latcast._files import check_archive
 from latcast._model_file import read_model
-from latcast._parquet_pages import _sums
+from latcast._parquet_pages import _sums, check_pages
 from latcast.data import ofa_lookup_table, read
 from latcast.data.public._table import _read as read_public
 from latcast.devices import load_devices
@@ -127,6 +129,28 @@ def test_a_limit_refuses(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=told) as caught:
         reads(tmp_path / name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@cache
+def _parquet() -> bytes:
+    content = BytesIO()
+    lists = pl.Series([[0.5] * n for n in range(30)], dtype=pl.List(pl.Float64))
+    frame = pl.DataFrame({"a": lists, "b": ["é", "f"] * 15})
+    frame.write_parquet(content, row_group_size=7, metadata={"latcast": HEADER})
+    return content.getvalue()
+
+
+@given(
+    changes=st.dictionaries(st.integers(0, len(_parquet()) - 1), st.integers(0, 255), max_size=4),
+    cut=st.integers(0, 9),
+)
+def test_headers_of_pages_are_read_or_refused(changes: dict[int, int], cut: int) -> None:
+    """No checksum is looked at here: whoever makes a file can give it a right one."""
+    content = bytearray(_parquet())
+    for at, byte in changes.items():
+        content[-1 - at] = byte  # the metadata is at the end
+    with suppress(ValueError):
+        check_pages(Path("a.parquet"), bytes(content[cut * 9 :]))
 
 
 @given(data=st.data())
