@@ -9,8 +9,12 @@ from onnx import TensorProto, helper
 
 from latcast import data as datasets
 from latcast import measure
+from latcast.devices import Target
 from latcast.families import population
+from latcast.graph import GraphBuilder
+from latcast.graph.write.onnx import INPUT, to_onnx
 from latcast.measure import CampaignFile, Protocol
+from latcast.measure.runtimes._quantized import quantized
 
 pytestmark = pytest.mark.usefixtures("lock_of_its_own")
 
@@ -103,6 +107,56 @@ def test_the_plan_is_the_population_then_the_files(latcast, tmp_path):
     variants = [m.text for m in population(3, 4, ["vgg", "squeezenet"])]
     same = [str(tmp_path / folder / "same.onnx") for folder in ("one", "two")]
     assert names == [*variants, same[0], "other", same[1]]
+
+
+def write_both_precisions(folder):
+    """The same convolution in floats, and as ONNX Runtime's quantizer writes it."""
+    b = GraphBuilder(1)
+    graph = b.build(b.linear(b.global_pool(b.conv(b.input(3, 16, 16), 8, 3)), 10))
+    in_floats = to_onnx(graph)
+    folder.mkdir()
+    (folder / "floats.onnx").write_bytes(in_floats)
+    (folder / "integers.onnx").write_bytes(quantized(in_floats, {INPUT: graph.inputs()}))
+
+
+@pytest.mark.usefixtures("interrupted_measuring")
+def test_files_in_int8_are_of_a_target_in_int8(latcast, tmp_path):
+    """Their dataset was of a target in fp32."""
+    write_both_precisions(folder := tmp_path / "both")
+    for name, models, asked, precision in (
+        ("a", folder / "integers.onnx", (), "int8"),
+        ("b", folder / "integers.onnx", ("--precision", "int8"), "int8"),
+        ("c", folder / "floats.onnx", (), "fp32"),
+        ("d", folder, ("--precision", "int8"), "int8"),  # those in floats are quantized
+    ):
+        out = tmp_path / f"{name}.parquet"
+        latcast("measure", "--models", models, *asked, "--name", "x", "--out", out, code=130)
+        with CampaignFile.open(out.with_suffix(".campaign")) as campaign:
+            assert Target.parse(campaign.plan()["target"]).precision == precision
+    # Nothing needs to be said to go on.
+    latcast(
+        "measure", "--models", folder / "integers.onnx", "--out", tmp_path / "a.parquet",
+        "--resume", code=130,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "says"),
+    [
+        ("both", (), "integers is in int8 and others are in floats: measure them apart, or all"),
+        ("both", ("--precision", "fp32"), "--precision must be int8 for integers"),
+        ("both", ("--precision", "fp32,int8"), "--precision must be int8 for integers"),
+        ("both/integers.onnx", ("--precision", "bf16"), "a runtime runs as they are; got bf16"),
+        ("both/integers.onnx", ("--population", "2"), "networks must be of one precision"),
+        ("both/integers.onnx", ("--runtime", "pytorch"), "use onnxruntime or openvino"),
+    ],
+)
+def test_precisions_that_do_not_go_together(latcast, tmp_path, models, asked, says):
+    write_both_precisions(tmp_path / "both")
+    out = tmp_path / "a.parquet"
+    arguments = ("measure", "--models", tmp_path / models, *asked, "--name", "x", "--out", out)
+    assert says in latcast.error(*arguments, code=2)
+    assert not list(tmp_path.glob("a.*"))
 
 
 @pytest.mark.parametrize(

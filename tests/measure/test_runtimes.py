@@ -352,10 +352,13 @@ def test_int8_of_openvino_runs_operators_on_integers():
     assert types
 
 
-def test_a_model_that_is_quantized_is_not_quantized_again():
+def test_a_model_that_is_quantized_is_not_quantized_again(tmp_path):
     graph = small_network()
     once = quantized(to_onnx(graph), {INPUT: graph.inputs()})
-    assert quantized(once, {INPUT: graph.inputs()}) == once
+    assert quantized(once, {INPUT: graph.inputs()}) is once
+    # Nor copied into memory, with all of its external data.
+    (path := tmp_path / "once.onnx").write_bytes(once)
+    assert quantized(path, {INPUT: graph.inputs()}) is path
 
 
 def test_quantized_networks_are_kept_where_a_folder_is_named(tmp_path, monkeypatch):

@@ -131,6 +131,22 @@ def file(floats: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_measurements_are_suggested_for_a_file_in_int8_as_it_is(
+    floats: Graph, integers: Graph
+) -> None:
+    """They were for a target in fp32, of the file's own kernels."""
+    found = library.suggest_for(integers, "rk3588", samples=1)
+    assert found.target == "rk3588/ncnn/b1/int8"
+    assert AS_IT_IS in found.notes
+    assert found.latency_ms == pytest.approx(rows(integers, "rk3588")[0].latency_ms)
+    asked = library.suggest_for(integers, "rk3588", samples=1, precision="fp32")
+    assert any(note.startswith(f"{IN_FLOATS} fp32") for note in asked.notes)
+    same = library.suggest_for(floats, "rk3588", samples=1, precision="fp32")
+    assert asked.latency_ms == pytest.approx(same.latency_ms)
+    assert asked.networks == same.networks
+
+
+@pytest.mark.slow
 def test_every_door_answers_a_file_in_int8_alike(file: Path, latcast: Any) -> None:
     found = latcast.json("predict", file, "--device", "rk3588")
     (row,) = found["devices"]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast._names import short_list
+
 from ._console import Console, UsageError, usage
 from ._options import FileInputs, check_usable, find_space, read_archs, read_options
 
@@ -105,6 +107,12 @@ def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
     options["runtime"] = registered_name(options["runtime"])
     options["device"] = options["device"] or board.facts()["name"]
     archs = None if of_networks else _archs(options, given)
+    networks: Archs | tuple[Variant | OnnxFile, ...]
+    if archs is None:
+        networks, in_int8 = _networks(given, options["batch"], options["seed"])
+        options["precision"] = _precision(given.get("precision"), len(networks), in_int8)
+    else:
+        networks = archs
     settings = {name: options[name] for name in ("threads", "batch", "precision")}
     with usage():
         target = Target(options["device"], options["runtime"], **settings)
@@ -114,7 +122,6 @@ def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
         from latcast.measure.runtimes import runtime
 
         check_measurable(options.get("quantity", ()), runtime(target.runtime).kind)
-    networks = _networks(given, target.batch, options["seed"]) if archs is None else archs
     protocol = Protocol(**board.protocol, runs=options["runs"])
     with usage():
         return Plan(
@@ -158,8 +165,38 @@ def _asks_for_networks(given: Mapping[str, Any]) -> bool:
     return bool(asked)
 
 
-def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant | OnnxFile, ...]:
-    """Variants of the population first, then files.
+def _precision(asked: str | None, number: int, in_int8: Sequence[str]) -> str:
+    """The target's precision: int8, where all networks are files in it and nobody says otherwise.
+
+    Args:
+        asked: by the user, if anything.
+        number: of networks.
+        in_int8: names of the files whose arithmetic is in integers of 8 bits.
+
+    Raises:
+        UsageError: some are and others are not, or another precision is asked for.
+    """
+    if not in_int8 or asked == "int8":
+        return str(_DEFAULTS["precision"]) if asked is None else asked
+    names = short_list(in_int8)
+    if asked is not None:
+        raise UsageError(
+            f"--precision must be int8 for {names}, whose integers a runtime runs as they are; got "
+            f"{asked}"
+        )
+    if len(in_int8) < number:
+        raise UsageError(
+            f"networks must be of one precision; {names} {'is' if len(in_int8) == 1 else 'are'} in "
+            "int8 and others are in floats: measure them apart, or all in int8 (--precision int8), "
+            "for which those in floats are quantized"
+        )
+    return "int8"
+
+
+def _networks(
+    given: Mapping[str, Any], batch: int, seed: int
+) -> tuple[tuple[Variant | OnnxFile, ...], list[str]]:
+    """Variants of the population first, then files; and the names of those in int8.
 
     Raises:
         UsageError: a family is unknown or too small, or there is no such file.
@@ -178,23 +215,30 @@ def _networks(given: Mapping[str, Any], batch: int, seed: int) -> tuple[Variant 
             f"export it with {export_lines(str(name))}"
         )
     paths = [Path(path) for path in given.get("models", ())]
-    return (*variants, *_files(paths, batch, read_options(asked)))
+    files, in_int8 = _files(paths, batch, read_options(asked))
+    return (*variants, *files), in_int8
 
 
-def _files(paths: list[Path], batch: int, options: ReadOptions) -> list[OnnxFile]:
-    """ONNX files, a folder standing for those in it; two of one name are called by their paths."""
+def _files(paths: list[Path], batch: int, options: ReadOptions) -> tuple[list[OnnxFile], list[str]]:
+    """ONNX files, a folder standing for those in it; and the names of those in int8.
+
+    Two of one name are called by their paths.
+    """
     from latcast.graph.read import read_as_run
     from latcast.measure import OnnxFile
 
     files = [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+    precisions = {}
     for file in files:
         check_usable(file)
-        read_as_run(file, options, batch)  # what has no graph gets into no dataset
-    files = list(dict.fromkeys(file.resolve() for file in files))
+        # What has no graph gets into no dataset.
+        precisions[file.resolve()] = read_as_run(file, options, batch).precision
+    files = list(precisions)
     stems = Counter(file.stem for file in files)
-    return [
+    found = [
         OnnxFile.of(file, None if stems[file.stem] == 1 else str(file), options) for file in files
     ]
+    return found, [file.name for file in found if precisions[file.path] == "int8"]
 
 
 def _in_folder(folder: Path) -> list[Path]:

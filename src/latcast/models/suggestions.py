@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from latcast.report.text import interval_column, ms_column, ms_text
 
 from .joint import JointPredictor
 from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
+from .quantized_network import as_asked, in_own_precision
 from .query import Resolved, TargetQuery
 from .resolve import resolve_one
 
@@ -276,10 +278,16 @@ def suggest_for(
         FileNotFoundError: there is no such file.
     """
     query = TargetQuery(runtime, batch, precision, threads)
-    found = _asked(device, query, similar_to, samples, coverage)
-    predictor = found.predictor
     options = ReadOptions(None, shapes or {}, batch_axis, trip_count)
-    graph = _read(network, predictor.target.batch, options)
+
+    def ask(query: TargetQuery) -> list[Resolved]:
+        return [_asked(device, query, similar_to, samples, coverage)]
+
+    # Read for a target's batch, which is known when something answers.
+    read = lru_cache(maxsize=1)(lambda batch: _read(network, batch, options))
+    (found,) = in_own_precision(device, query, ask, lambda batch: read(batch).precision)
+    predictor = found.predictor
+    graph, as_told = as_asked(read(predictor.target.batch), found)
     own = predictor.predict(graph)
     lower, upper = predictor.predict_interval(graph, coverage)
     explained = predictor.explain(graph, coverage).kernels
@@ -308,7 +316,7 @@ def suggest_for(
         networks=choice.networks,
         candidates=choice.candidates,
         kernels=tuple(sorted(kernels, key=lambda k: -k.share)),
-        notes=(*found.notes, note),
+        notes=(*found.notes, *filter(None, (as_told, note))),
     )
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from ._onnx_models import Arrays, parse
 
 QUANTIZATION = (
     "static, QDQ, activations in uint8, weights in int8 by channel, by onnxruntime.quantization; "
-    "calibrated with random numbers, on which latency hardly depends"
+    "calibrated with random numbers, on which latency hardly depends; a file that is in integers "
+    "already runs as it is"
 )
 """What datasets say of it."""
 
@@ -34,6 +35,7 @@ _MERGED = "BatchNormalization"
 _OF_INTEGERS = ("QuantizeLinear", "QLinear", "Integer")
 
 
+T = TypeVar("T", bytes, Path)
 # Name, shape and type of every input.
 _Inputs: TypeAlias = tuple[tuple[str, tuple[int, ...], str], ...]
 
@@ -42,18 +44,20 @@ KEPT = "LATCAST_QUANTIZED"
 every round, and others load the same ones."""
 
 
-def quantized(model: bytes | Path, inputs: Arrays) -> bytes:
+def quantized(model: T, inputs: Arrays) -> T | bytes:
     """The model with a pair of a quantization and its inverse around what runs in 8 bits.
 
     One that is quantized already stays as it is.
 
     Args:
-        model: in floats; an ONNX file may have external data beside it.
+        model: an ONNX file may have external data beside it.
         inputs: as the model takes them; their shapes and types are what counts.
 
     Raises:
         ValueError: the quantizer cannot read the model.
     """
+    if _is_in_integers(model):
+        return model
     return _quantized(model, tuple((name, x.shape, x.dtype.str) for name, x in inputs.items()))
 
 
@@ -73,6 +77,10 @@ def _quantized(model: bytes | Path, inputs: _Inputs) -> bytes:
     return path.read_bytes()
 
 
+def _is_in_integers(model: bytes | Path) -> bool:
+    return any(word in x.op_type for x in parse(model).graph.node for word in _OF_INTEGERS)
+
+
 def _made(model: bytes | Path, inputs: _Inputs) -> bytes:
     import onnx
     from onnxruntime import quantization
@@ -81,8 +89,6 @@ def _made(model: bytes | Path, inputs: _Inputs) -> bytes:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         out = Path(folder) / "model.onnx"
         whole = parse(model) if isinstance(model, bytes) else onnx.load(model)
-        if any(word in node.op_type for node in whole.graph.node for word in _OF_INTEGERS):
-            return whole.SerializeToString()  # type: ignore[no-any-return]
         if any(node.op_type == _MERGED for node in whole.graph.node):
             # A model in memory it would take apart, and not find the parts of again.
             onnx.save(whole, out)
