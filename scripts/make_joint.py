@@ -43,6 +43,7 @@ ONE_SPACE = (
 )
 
 Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.intp]
 
 
 def main() -> None:
@@ -56,13 +57,19 @@ def main() -> None:
     parser.add_argument(
         "--ablation", action="store_true", help="print what tables do for each other instead"
     )
+    parser.add_argument(
+        "--left-out",
+        metavar="DEVICE",
+        help="print errors on a device of ours that is left out, and on its networks, instead",
+    )
     arguments = parser.parse_args()
     start = time.perf_counter()
     tables = [name for name in arguments.tables.split(",") if name] or list(SOURCES)
     found = campaigns(arguments.data, arguments.measured, tables)
     parts = read(arguments.data / "public", tables, found)
-    if arguments.ablation:
-        for line in ablation(parts):
+    if arguments.ablation or arguments.left_out:
+        made = ablation(parts) if arguments.ablation else left_out(parts, arguments.left_out)
+        for line in made:
             print(line, flush=True)
         return
     data = Observations.joined(list(parts.values()))
@@ -221,6 +228,64 @@ def _errors(
             errors = 100 * np.abs(forecast.ms / np.exp(data.log_ms[scored]) - 1)
             found += zip([way] * len(scored), scored.tolist(), errors.tolist(), strict=True)
     return found
+
+
+# --- a device that is left out, and its networks ----------------------------------------------
+
+NETWORK_FOLDS = 5
+
+
+def left_out(parts: Mapping[str, Observations], device: str) -> Iterator[str]:
+    """Errors on the networks of a device, by models that saw nothing of it, or not the networks.
+
+    Networks are left out of all targets of the device at once, by a fifth.
+    """
+    data = Observations.joined(list(parts.values()))
+    names = np.array(data.names)[data.network]
+    own = np.array([t.name.startswith(f"{device}/") for t in data.targets])[data.target]
+    rng = np.random.default_rng(SEED)
+    order = rng.permutation(np.unique(names[own]))
+    fold = {str(name): n % NETWORK_FOLDS for n, name in enumerate(order)}
+    of = np.array([fold.get(name, -1) for name in names.tolist()])
+    off = {way: np.full(len(data), np.nan) for way in LEFT_OUT_WAYS}
+    unseen, few, seen = LEFT_OUT_WAYS
+    model = JointModel.fit(data.select(~own), calibrate=False)
+    for n in range(NETWORK_FOLDS):
+        scored, known = own & (of == n), own & (of != n)
+        for t in np.unique(data.target[scored]):
+            rows, there = (np.flatnonzero(x & (data.target == t)) for x in (scored, known))
+            off[unseen][rows] = _log_errors(model, data, t, rows, there[:0])
+            drawn = rng.permutation(there)[:LEFT_OUT_MEASURED]
+            off[few][rows] = _log_errors(model, data, t, rows, drawn)
+        informed = JointModel.fit(data.select(~scored & ~(of == n)), calibrate=False)
+        for t in np.unique(data.target[scored]):
+            rows, there = (np.flatnonzero(x & (data.target == t)) for x in (scored, known))
+            off[seen][rows] = _log_errors(informed, data, t, rows, there)
+    yield f"median error %, and forecast over measured\n{'':38}{'networks':>9}" + "".join(
+        f"{way:>24}" for way in LEFT_OUT_WAYS
+    )
+    for t in np.unique(data.target[own]):
+        rows = data.target == t
+        cells = [
+            f"{100 * np.median(np.abs(np.expm1(e[rows]))):17.1f}{np.exp(np.median(e[rows])):7.2f}"
+            for e in off.values()
+        ]
+        yield f"{data.targets[t].name:38}{rows.sum():9}{''.join(cells)}"
+
+
+LEFT_OUT_MEASURED = 10
+LEFT_OUT_WAYS = ("device left out", f"then {LEFT_OUT_MEASURED} measured", "network left out")
+
+
+def _log_errors(
+    model: JointModel, data: Observations, target: int, rows: Numbers, known: Numbers
+) -> npt.NDArray[np.float64]:
+    """Logarithms of forecasts over latencies of some rows of a target, after others of it."""
+    at = data.network[rows]
+    names = [data.names[n] for n in at]
+    networks = data.networks.select(at)
+    forecast = model.forecast(data.targets[target], networks, names, data.select(known))
+    return np.asarray(np.log(forecast.ms) - data.log_ms[rows])
 
 
 if __name__ == "__main__":

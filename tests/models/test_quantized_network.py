@@ -47,10 +47,12 @@ def integers(floats: Graph) -> Graph:
     [
         ("rk3588", {"runtime": "ncnn"}),
         ("rk3588", {"runtime": "onnxruntime"}),
+        ("rk3588", {"runtime": "onnx"}),
         ("epyc-9654", {"runtime": "openvino", "threads": 1}),
         ("rtx-4090", {"runtime": "tensorrt"}),
         ("rtx-4090", {"runtime": "pytorch"}),
         ("snapdragon-8-gen-2-hexagon", {"runtime": "qnn"}),
+        ("snapdragon-8-gen-2-hexagon", {"runtime": "litert"}),
     ],
 )
 @pytest.mark.parametrize("precision", ["int8", "fp32", "fp16"])
@@ -128,6 +130,24 @@ def file(floats: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("int8") / "small.onnx"
     path.write_bytes(quantized(model, random_inputs(parse(model), 1)))
     return path
+
+
+@pytest.mark.parametrize(
+    ("device", "names"),
+    [
+        ("rk3588", ("onnx", "onnxruntime")),
+        ("rk3588", ("tflite", "litert")),
+        ("snapdragon-8-gen-2-hexagon", ("tflite", "litert")),
+    ],
+)
+def test_names_of_a_runtime_mean_the_same_in_int8(
+    floats: Graph, device: str, names: Sequence[str]
+) -> None:
+    """The bytes of integers were counted by one of the names, those of floats by the other."""
+    one, other = (
+        rows(floats, device, runtime=name, precision="int8")[0].latency_ms for name in names
+    )
+    assert one == pytest.approx(other, rel=1e-9)
 
 
 @pytest.mark.slow

@@ -25,20 +25,20 @@ Tensor = tuple[int, int]
 _BITS = 8
 # Bytes of a scale and a zero point of 8 bits, and of those of a bias in int32 beside itself.
 _SCALE, _BIAS = 5, 12
-_WEIGHTED = frozenset(("conv", "depthwise_conv", "conv_transpose", "linear"))
+WEIGHTED = frozenset(("conv", "depthwise_conv", "conv_transpose", "linear"))
 # By their own ranges, whatever is before them.
-_COMPUTING = frozenset((
+COMPUTING = frozenset((
     "matmul", "add", "mul", "scale", "leaky_relu", "sigmoid", "global_pool", "concat", "softmax",
     "batch_norm", "layer_norm", "instance_norm",
 ))  # fmt: skip
 # These take the place of what they read, if nothing else reads it: its range tells what is cut off.
-_REMOVABLE = frozenset(("relu", "relu6", "clip"))
+REMOVABLE = frozenset(("relu", "relu6", "clip"))
 # Where what they read is quantized already, what they give is quantized the same way.
-_MOVING = frozenset((
+MOVING = frozenset((
     "reshape", "transpose", "avg_pool", "max_pool", "slice", "resize", "gather", "top_k",
 ))  # fmt: skip
 _NOT_NEGATIVE = frozenset(("relu", "relu6", "sigmoid", "h_sigmoid", "softmax", "exp", "abs"))
-_KEEPS_SIGN = _MOVING | {"add", "mul", "scale", "global_pool", "concat", "identity", "split", "pad"}
+_KEEPS_SIGN = MOVING | {"add", "mul", "scale", "global_pool", "concat", "identity", "split", "pad"}
 _PAIR = frozenset(("quantize", "dequantize"))
 # Of two truth values, whose bytes are no integers of a quantization.
 _LOGICAL = frozenset(("compare", "not"))
@@ -54,6 +54,11 @@ _FIRST_SCALE, _NEXT_SCALE = 0.02, 1e-9
 _RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
+def runs_quantized(runtime: str, precision: str) -> bool:
+    """Whether what runs on a target is what the quantizer writes, on integers."""
+    return precision == "int8" and runtime in _RUNTIMES
+
+
 def as_run(graph: Graph, runtime: str, precision: str) -> Graph:
     """Return the graph that a runtime runs in a target's precision.
 
@@ -63,7 +68,7 @@ def as_run(graph: Graph, runtime: str, precision: str) -> Graph:
     """
     if precision != "int8":
         return graph
-    return quantized(graph) if runtime in _RUNTIMES else dequantized(graph)
+    return quantized(graph) if runs_quantized(runtime, precision) else dequantized(graph)
 
 
 def quantized(graph: Graph) -> Graph:
@@ -139,17 +144,17 @@ class _Marking:
 
     def _visit(self, n: int, layer: Layer) -> None:
         reads, writes = self.reads(layer), [(n, port) for port in range(len(layer.out_shapes))]
-        if layer.op in _WEIGHTED:
+        if layer.op in WEIGHTED:
             self._mark([*reads[:1], *writes])
-        elif layer.op in _COMPUTING:
+        elif layer.op in COMPUTING:
             self._mark([*reads, *writes])
-        elif layer.op in _REMOVABLE and reads[0] in self.marked:
+        elif layer.op in REMOVABLE and reads[0] in self.marked:
             if self._has_one_reader(reads[0]):
                 self.gone[writes[0]] = reads[0]
                 self.marked[reads[0]] = reads[0]
             else:
                 self._mark([*reads, *writes])
-        elif layer.op in ("split", "pad") or (layer.op in _MOVING and reads[:1] and (
+        elif layer.op in ("split", "pad") or (layer.op in MOVING and reads[:1] and (
             reads[0] in self.marked
         )):  # fmt: skip
             self._mark(reads[:1])
@@ -296,13 +301,13 @@ class _Writing:
             ports=ports if any(ports) or several else (),
             constants=(),
         )
-        if layer.op not in _WEIGHTED and layer.op != "cast":
+        if layer.op not in WEIGHTED and layer.op != "cast":
             kinds = ["int8" if x in self._held else "fp32" for x in places[:2]]
             new = new._replace(precision=max(kinds, key=BITS.__getitem__, default="fp32"))
         if not layer.param_bytes or layer.runs != 1 or layer.min_runs is not None:
             return new
         elements = layer.param_bytes // layer.element_bytes
-        if layer.op in _WEIGHTED:
+        if layer.op in WEIGHTED:
             channels = _channels(layer)
             bias = channels if elements - channels == _weights(layer) else 0
             size = elements - bias + _SCALE * channels + _BIAS * bias
@@ -312,7 +317,7 @@ class _Writing:
             each = elements // (4 if layer.op == "batch_norm" else 2)
             size = 5 * each + 4 * (elements - 2 * each) + _SCALE + 8
             precision, least = new.precision, -_MIDDLE
-        elif layer.op in _COMPUTING:
+        elif layer.op in COMPUTING:
             size, precision, least = elements + _SCALE, new.precision, 0.0
         else:
             return new
@@ -428,13 +433,13 @@ class _Reverting:
 
 
 # What an activation may follow that a quantization takes the place of.
-_ACTIVATED = _WEIGHTED | {"matmul", "add", "batch_norm"}
+_ACTIVATED = WEIGHTED | {"matmul", "add", "batch_norm"}
 
 
 def _float_bytes(layer: Layer) -> int:
     """Bytes in fp32 of the constants of a layer in integers."""
     element = BITS["fp32"] // 8
-    if layer.op in _WEIGHTED:
+    if layer.op in WEIGHTED:
         weights, channels = _weights(layer), _channels(layer)
         # Scales and zero points take no more than this; what is beyond is a bias.
         bias = channels if layer.param_bytes - weights > _SCALE * channels else 0

@@ -462,7 +462,7 @@ def _candidates(
 
     corpus = read_corpus()
     names = [n for n in corpus.names if n.startswith(_OF_CORPUS) and "/" not in n]
-    kernels = corpus.networks(names, target.runtime, target.batch)
+    kernels = corpus.networks(names, target.runtime, target.batch, target.precision)
     known, ms = knows_kinds(predictor, kernels), predictor.predict(kernels)
     usual = np.median(ms[known] if known.any() else ms)
     if graph is not None:

@@ -235,6 +235,14 @@ class _Distinct:
         return ops, labels, np.array(self._facts).reshape(-1, len(KERNEL_FACTS))
 
 
+def distinct(
+    ops: Sequence[int], labels: Sequence[str], facts: Floats
+) -> tuple[Numbers, tuple[Numbers, tuple[str, ...], Floats]]:
+    """Numbers of kernels, equal ones having one; and operators, labels and facts by number."""
+    seen = _Distinct()
+    return seen.add_all(ops, labels, facts), seen.arrays()
+
+
 def _described(
     graph: Graph, kernels: Sequence[Kernel], precision: str = "fp32"
 ) -> tuple[list[int], list[str], Floats]:

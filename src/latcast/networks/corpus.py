@@ -24,8 +24,10 @@ from latcast._files import read_file, write_file
 from latcast._names import unknown_name
 from latcast._parquet_pages import check_pages
 from latcast.graph import KERNEL_FACTS, Graph, rules_of
+from latcast.graph.qdq import runs_quantized
 
 from . import OPS, Networks
+from .quantized import in_int8
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,7 +134,11 @@ class Corpus:
         return self.totals[:, TOTALS.index(name)]
 
     def networks(
-        self, names: Sequence[str], runtime: str = "onnxruntime", batch: int | Sequence[int] = 1
+        self,
+        names: Sequence[str],
+        runtime: str = "onnxruntime",
+        batch: int | Sequence[int] = 1,
+        precision: str = "fp32",
     ) -> Networks:
         """Networks as a runtime runs them.
 
@@ -145,6 +151,8 @@ class Corpus:
             names: of networks; one may come several times.
             runtime: as a :class:`~latcast.devices.Target` names it, ``eager`` or ``inductor``.
             batch: of all, or of each.
+            precision: of the target; in int8 those by a runtime whose networks campaigns quantize
+                are as of :func:`~latcast.networks.quantized.in_int8`.
 
         Raises:
             ValueError: a network is not in the corpus, a batch is not positive or missing, or the
@@ -167,7 +175,8 @@ class Corpus:
             (counts.data, (counts.row, columns.ravel())), shape=(len(names), len(kernels))
         )
         labels = tuple(self.kernels.labels[k] for k in kernels)
-        return Networks(self.kernels.ops[kernels], labels, facts, incidence)
+        found = Networks(self.kernels.ops[kernels], labels, facts, incidence)
+        return in_int8(found) if runs_quantized(runtime, precision) else found
 
     @cached_property
     def _places(self) -> dict[str, int]:

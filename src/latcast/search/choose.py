@@ -304,7 +304,7 @@ def _forecast(
     """All models on the target; each network is forecast once, whatever weights it has."""
     target = found.predictor.target
     names = list(dict.fromkeys(row["network"] for row in rows))
-    kernels = corpus.networks(names, fuses_as(found.predictor), target.batch)
+    kernels = corpus.networks(names, fuses_as(found.predictor), target.batch, target.precision)
     within = WithinBudget.of(found.predictor, kernels, max_latency_ms, coverage)
     places = [corpus.place(name) for name in names]
     params, macs = corpus.total("params")[places], corpus.total("macs")[places]
@@ -387,7 +387,7 @@ def _sure(
     """Milliseconds that each network stays below with a confidence; None if nothing tells."""
     names = list(dict.fromkeys(m.network for m in models))
     p = found.predictor
-    kernels = corpus.networks(names, fuses_as(p), p.target.batch)
+    kernels = corpus.networks(names, fuses_as(p), p.target.batch, p.target.precision)
     try:
         bound = p.upper_bound(kernels, confidence)
     except ValueError:  # of fewer errors than the confidence asks for

@@ -128,8 +128,12 @@ def test_all_follows_the_peaks_of_cores(simulator: type, fitted: Kernels, tmp_pa
         np.testing.assert_allclose(adapted[0], adapted[1], rtol=1e-9)
         spans = [np.divide(*m.predict_interval(graphs)[::-1]) for m in (fitted, carried)]
         assert (spans[1] > spans[0]).all()
+        # Two samples take more than one, and less than twice as long, as layers do that are larger.
+        two = fitted.carried(fast, replace(target, batch=2))
+        ratio = two.predict([g.with_batch(2) for g in graphs]) / carried.predict(graphs)
+        assert ((ratio > 1.0) & (ratio < 2.1)).all()
         with pytest.raises(ValueError, match="but for the device"):
-            fitted.carried(fast, Target("fast", here.runtime, batch=2))
+            fitted.carried(fast, Target("fast", here.runtime, threads=2))
     unknown = fitted.adapt(few).predict(graphs)
     assert not np.allclose(unknown, adapted[0], rtol=1e-3)
 

@@ -13,7 +13,8 @@ import polars as pl
 
 from latcast._names import unknown_name
 from latcast.data.public import find_tables, read_table
-from latcast.devices import PRECISIONS
+from latcast.devices import PRECISIONS, public_runtime
+from latcast.graph.qdq import runs_quantized
 from latcast.models.joint import Observations, TargetFacts, facts_with_peak
 
 from .lookup import MERGED, Key, find
@@ -108,10 +109,11 @@ def assemble(folder: Path, test: Path | None = None, tables: Sequence[str] = ())
     if not frames:
         raise ValueError(f"{folder} must hold a whole public table: {'; '.join(notes)}")
     frame = pl.concat(frames, how="vertical")
-    keys = frame.select("network", "batch", "runtime").unique(maintain_order=True)
+    frame = frame.with_columns(runs_in=_runs_in(frame))
+    keys = frame.select(_KEY).unique(maintain_order=True)
     found = find([Key(*row) for row in keys.rows()], files)
     numbers = {key: n for n, key in enumerate(found.keys)}
-    place_of = [numbers.get(Key(*r)) for r in frame.select("network", "batch", "runtime").rows()]
+    place_of = [numbers.get(Key(*row)) for row in frame.select(_KEY).rows()]
     frame = frame.with_columns(place=pl.Series(place_of, dtype=pl.Int64))
     notes += _not_found(frame.filter(pl.col("place").is_null()), found.missing)
     frame = frame.drop_nulls("place")
@@ -165,6 +167,18 @@ def _tables(
                 if name in tables and not is_test:
                     raise
                 notes.append(f"{name}: left out, as it is damaged: {error}")
+
+
+def _runs_in(frame: pl.DataFrame) -> pl.Expr:
+    """Precision of the kernels that run: int8 where a CPU ran files that were quantized."""
+    names = [r for r in frame["runtime"].unique() if runs_quantized(public_runtime(r), "int8")]
+    is_so = pl.col("runtime").is_in(names) & pl.col("domain").str.ends_with("-cpu")
+    return pl.when(is_so & (pl.col("precision") == "int8")).then(pl.lit("int8")).otherwise(
+        pl.lit("fp32")
+    )  # fmt: skip
+
+
+_KEY = ("network", "batch", "runtime", "runs_in")
 
 
 def _of_networks(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:

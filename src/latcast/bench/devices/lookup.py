@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from latcast.devices import public_runtime
 from latcast.graph import Graph, GraphBuilder, Tensor, rules_of
 from latcast.graph.read import read_graph
 from latcast.models.joint import FUSES_AS
@@ -23,11 +24,15 @@ from .language_models import language_model, linear
 
 
 class Key(NamedTuple):
-    """A network as a table names it, at a batch, by the fusion rules of a runtime."""
+    """A network as a table names it, at a batch, by the fusion rules of a runtime.
+
+    Of those in the corpus ``precision`` tells what runs, as of ``Corpus.networks``.
+    """
 
     name: str
     batch: int
     runtime: str
+    precision: str = "fp32"
 
 
 # Inputs that a file leaves open: yolo-fastest's and FastestDet's benchmarks state 352 x 352.
@@ -194,12 +199,18 @@ def _of_corpus(
     }
     missing = {key.name: "it is not in the corpus" for key in keys if named[key] is None}
     parts, order, names = [], [], []
-    for runtime in dict.fromkeys(key.runtime for key in keys):
-        own = [(key, n) for key, n in named.items() if key.runtime == runtime and n is not None]
+    for runtime, precision in dict.fromkeys((key.runtime, key.precision) for key in keys):
+        own = [
+            (key, n)
+            for key, n in named.items()
+            if (key.runtime, key.precision) == (runtime, precision) and n is not None
+        ]
         if own:
+            # By the name under which campaigns quantize.
+            fuses_as = FUSES_AS.get(runtime, public_runtime(runtime))
             batches = [key.batch for key, _ in own]
             called = [corpus.names[corpus.place(n)] for _, n in own]
-            parts.append(corpus.networks(called, FUSES_AS.get(runtime, runtime), batches))
+            parts.append(corpus.networks(called, fuses_as, batches, precision))
             order += [key for key, _ in own]
             names += called
     return parts, order, names, missing

@@ -14,7 +14,7 @@ from scipy.linalg import inv
 
 from latcast._model_file import NAMES, Array, Field, Schema
 from latcast.data import Dataset
-from latcast.devices import Target
+from latcast.devices import Target, public_runtime
 from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, as_run, rules_of
 from latcast.math.conformal import DeviationScores, student_scores
 from latcast.models._base import Predictor
@@ -59,7 +59,7 @@ Floats = npt.NDArray[np.float64]
 Facts = Mapping[str, float | None]
 
 # Runtime that has networks quantized on CPUs -> a name of the same rules.
-_IN_FLOATS = {"onnxruntime": "onnx"}
+_IN_FLOATS = {"onnxruntime": "onnx", "litert": "tflite"}
 # What a kernel waits for, by the part of its time that is the longest.
 _BOUNDS = dict(zip(PARTS, BOUNDS, strict=True))
 # Degrees of freedom of Student's t where no errors of left-out groups are known.
@@ -241,7 +241,8 @@ class JointPredictor(Predictor):
         runtime = self.target.runtime
         if not self._facts.domain.endswith("-cpu"):
             # Elsewhere int8 was learnt from the kernels of networks in floats.
-            runtime = _IN_FLOATS.get(runtime, runtime)
+            return _IN_FLOATS.get(runtime, FUSES_AS.get(runtime, runtime))
+        runtime = public_runtime(runtime)
         return FUSES_AS.get(runtime, runtime)
 
     @property

@@ -387,19 +387,20 @@ class Kernels(Predictor):
         """The model as of another target, before anything was measured there.
 
         All takes as long as the peaks of a core of both CPUs say, where these are known, and
-        otherwise as here; intervals are wider.
+        otherwise as here; intervals are wider. A kernel at another batch is a larger one.
 
         Args:
             device: that the target is of.
-            target: that differs in nothing but the device.
+            target: that differs in nothing but the device and the batch.
 
         Raises:
             ValueError: it differs in more.
         """
-        if replace(target, device=self.target.device) != self.target:
+        if replace(target, device=self.target.device, batch=self.target.batch) != self.target:
             raise ValueError(
-                "a layer model can be carried to a target that is as its own but for the device, "
-                f"{self.target}; got {target}: adapt it by a few measurements (latcast adapt)"
+                "a layer model can be carried to a target that is as its own but for the device "
+                f"and the batch, {self.target}; got {target}: adapt it by a few measurements "
+                "(latcast adapt)"
             )
         new = Kernels()
         new._ranges = self._ranges
