@@ -234,9 +234,9 @@ def by_host(found: Resolved) -> Resolved:
 
     Of ONNX Runtime and OpenVINO on such CPUs our campaigns know more than all public tables: by
     specification alone 61 real models on a Xeon were off by 56 and 38 %, by the models of the EPYC
-    they are by 21 and 18. At batch 8 the kernels are larger ones: 104 networks on a Zen 5 are off by
-    17 and 12 % under 90 % intervals of a factor of 2.6 and 2.9, which held 95 and 100 %; by
-    specification by 25 and 20 % under intervals of a factor of 69 and 14.
+    they are by 21 and 18. At another batch kernels are larger ones: at batch 8 104 networks on a
+    Zen 5 are off by 17 and 12 % under 90 % intervals of a factor of 2.6 and 2.9, which held 95 and
+    100 %; by specification by 25 and 20 % under intervals of a factor of 69 and 14.
     """
     joint: Any = found.predictor
     target = joint.target

@@ -233,7 +233,7 @@ FIELDS = {
 ARRAYS = {
     "named_moved": Array(("named", "features"), "float16", is_optional=True),
     "named_directions": Array(("named", "features", "directions"), "float16", is_optional=True),
-    "named_scores": Array(("named_scores",), "float32", check="not negative", is_optional=True),
+    "named_scores": Array(("named_scores",), "float16", check="not negative", is_optional=True),
     **_own.ARRAYS,
 }
 """Its arrays."""
