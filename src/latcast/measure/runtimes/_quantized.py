@@ -35,7 +35,7 @@ _MERGED = "BatchNormalization"
 _OF_INTEGERS = ("QuantizeLinear", "QLinear", "Integer")
 
 
-T = TypeVar("T", bytes, Path)
+T = TypeVar("T", bound=bytes | Path)
 # Name, shape and type of every input.
 _Inputs: TypeAlias = tuple[tuple[str, tuple[int, ...], str], ...]
 
