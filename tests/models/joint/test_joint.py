@@ -332,6 +332,29 @@ def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
     np.testing.assert_allclose(before.log_prices(new), prices)
 
 
+def test_cpus_with_quantized_files_are_a_group_by_their_domain() -> None:
+    facts = {"peak_flops": 4e10, "bandwidth_gb_s": 10.0}
+    floats, ncnn = _target(0, **facts), replace(_target(1, **facts), precision="int8")
+    onnx = replace(floats, domain="onnx-cpu", runtime="onnx")
+    integers = [replace(onnx, precision="int8"), replace(onnx, precision="int8", chip="other")]
+    wide = replace(onnx, precision="w8a16")
+    features = TargetFeatures.choose([floats, ncnn, onnx, *integers, wide])
+    assert {"onnx-cpu/int8", "onnx-cpu/w8a16", "cpu/int8"} < set(features.domains)
+
+    def groups(target: TargetFacts, of: TargetFeatures) -> set[str]:
+        columns = of.of(target)[1 : 1 + len(of.domains)]
+        return {d for d, value in zip(of.domains, columns, strict=True) if value}
+
+    assert groups(integers[0], features) == {"onnx-cpu", "all/cpu", "onnx-cpu/int8"}
+    # Numbers of 16 bits tell nothing of other networks there.
+    assert groups(wide, features) == {"onnx-cpu/w8a16"}
+    assert groups(ncnn, features) == {"cpu", "all/cpu", "cpu/int8"}
+    # Files that were learnt before had one group of int8.
+    before = replace(features, domains=("cpu", "onnx-cpu", "cpu/int8", "cpu/w8a16"))
+    assert groups(integers[0], before) == {"onnx-cpu", "cpu/int8"}
+    assert groups(wide, before) == {"onnx-cpu", "cpu/w8a16"}
+
+
 def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
     # One group of many small errors, others of one large error each.
     def reach(others: int, level: float) -> float:

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast.data import Dataset
+from latcast.devices import public_runtime
 from latcast.graph import KERNEL_FACTS, UNKNOWN
+from latcast.graph.qdq import runs_quantized
 from latcast.networks import OPS, Networks
 
 Floats = npt.NDArray[np.float64]
@@ -61,6 +63,11 @@ class TargetFacts:
         """Whether a network in fp32 is stored and computed in fp16, which the CPU has."""
         is_so = self.runtime in _IN_HALVES and self.precision == "fp32"
         return is_so and bool(self.facts.get("has_fp16"))
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether a network in int8 is one that ONNX Runtime's quantizer, or its like, wrote."""
+        return runs_quantized(public_runtime(self.runtime), "int8")
 
     @property
     def effects_domain(self) -> str:
