@@ -165,5 +165,9 @@ MAX_JOB_S = 6 * 3_600.0
 MAX_JOB_BYTES = 3 * 2**30
 """Memory that a job may take beyond what its process has when it is warm."""
 
+MAX_JOB_DISK_BYTES = 2**30
+"""Bytes that a job may keep on disk: the trials of a tuning take some kilobytes each, the
+checkpoint of a search some megabytes."""
+
 MAX_KEPT_JOBS = 1_000
 """Jobs of a key that have ended and are still told of."""

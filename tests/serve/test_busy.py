@@ -15,9 +15,11 @@ import pytest
 pytest.importorskip("fastapi", reason="the service needs latcast[serve]")
 
 from latcast.serve import client as client_module
+from latcast.serve.calls import BusyError
 from latcast.serve.client import Client, ServerError
 from latcast.serve.gate import Gate, Metrics
 from latcast.serve.settings import Keys, Settings, add_key
+from latcast.serve.workers import _Line
 
 # --- the service ----------------------------------------------------------------------------------
 
@@ -102,6 +104,96 @@ def test_so_many_requests_are_worked_on(monkeypatch: pytest.MonkeyPatch) -> None
         asked = Asked()
         answers = await at_once(asked, *[("/v1/which",)] * 3, ("/healthz", "GET"))
         assert [status for status, _, _ in answers] == [200, 200, 503, 200]
+
+    asyncio.run(run())
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+async def waiting(line: Any, *owners: str) -> dict[str, list[asyncio.Task[Any]]]:
+    """Owners' requests, which wait for a worker in that order."""
+    tasks: dict[str, list[asyncio.Task[Any]]] = {}
+    for owner in owners:
+        tasks.setdefault(owner, []).append(asyncio.ensure_future(line.get(owner)))
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_owners_take_turns_at_workers() -> None:
+    async def run() -> str:
+        line, worker = _Line(), object()
+        line.put(worker)
+        assert await line.get("a") is worker
+        tasks = await waiting(line, *"aaaabbc")
+        owner, order = "a", ""
+        while line.waiting:
+            line.leave(owner)
+            line.put(worker)
+            await asyncio.sleep(0)
+            (done,) = [(o, t) for o, own in tasks.items() for t in own if t.done()]
+            owner, task = done
+            tasks[owner].remove(task)
+            order += owner
+        return order
+
+    assert asyncio.run(run()) == "bcabaaa"
+
+
+def test_who_has_fewest_workers_is_next() -> None:
+    async def run() -> None:
+        line = _Line()
+        for _ in range(2):
+            line.put(object())
+            await line.get("a")
+        tasks = await waiting(line, *"aab")
+        line.leave("a")
+        line.put(object())
+        await asyncio.sleep(0)
+        assert [t.done() for t in tasks["b"]] == [True]
+        line.leave("b")
+        line.put(object())
+        await asyncio.sleep(0)
+        assert [t.done() for t in tasks["a"]] == [True, False]
+
+    asyncio.run(run())
+
+
+def test_who_sends_most_is_told_that_the_service_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latcast._limits.MAX_WAITING", 4)
+
+    async def run() -> None:
+        line = _Line()
+        tasks = await waiting(line, *"aaaa")
+        with pytest.raises(BusyError, match="4 requests wait already"):
+            await line.get("a")
+        tasks |= await waiting(line, *"bb")
+        with pytest.raises(BusyError):
+            await line.get("b")  # it has as many as the other
+        assert line.waiting == 4
+        await asyncio.sleep(0)
+        ended = [t.done() and isinstance(t.exception(), BusyError) for t in tasks["a"]]
+        assert ended == [False, False, True, True]
+        for task in [*tasks["a"][:2], *tasks["b"]]:
+            task.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_worker_is_not_lost_with_the_client_that_it_was_given_to() -> None:
+    async def run() -> None:
+        line, worker = _Line(), object()
+        tasks = await waiting(line, *"ab")
+        line.put(worker)
+        tasks["a"][0].cancel()  # before it has heard of it
+        assert await tasks["b"][0] is worker
+        tasks = await waiting(line, "c")
+        tasks["c"][0].cancel()
+        await asyncio.sleep(0)
+        assert line.waiting == 0
+        line.leave("b")
+        line.put(worker)
+        assert line.idle == 1
 
     asyncio.run(run())
 

@@ -104,7 +104,7 @@ def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyP
     async def ask() -> set[str]:
         workers = Workers(3, {})
         await workers.start()
-        while workers._idle.qsize() < 3:
+        while workers._line.idle < 3:
             await asyncio.sleep(0)
         return {(await workers.ask({})).body for _ in range(5)}
 

@@ -137,6 +137,41 @@ def test_a_job_whose_process_ends_has_failed(
     assert text in jobs.get(id)["result"]["error"]
 
 
+def test_a_job_has_so_much_disk(tmp_path: Path, process: type[Process]) -> None:
+    jobs = of(tmp_path, disk_bytes=100)
+    id = jobs.add("search", {})  # noqa: A001
+
+    def write(_: Process, request: dict[str, Any]) -> None:
+        assert request["setup"]["file_bytes"] == 100
+        folder = Path(request["setup"]["folder"])
+        for n in range(3):
+            (folder / f"{n}").write_bytes(b"0" * 60)
+
+    process.send = write  # type: ignore[method-assign]
+    work(jobs, ended(jobs, id))
+    job = jobs.get(id)
+    assert job["state"] == "failed"
+    assert "a job may keep at most 100 bytes on disk; this one kept more" in job["result"]["error"]
+    assert not (tmp_path / "jobs" / id).exists()
+
+
+@pytest.mark.slow
+def test_a_file_that_is_written_has_so_many_bytes(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from latcast.serve.workers import limit_files
+limit_files(1000)
+Path("x").write_bytes(bytes(1000))
+try:
+    Path("y").write_bytes(bytes(1001))
+except OSError as error:
+    print(error.strerror)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                         check=True)  # fmt: skip
+    assert run.stdout == "File too large\n"
+
+
 def test_so_many_jobs_run_at_a_time(tmp_path: Path, process: type[Process]) -> None:
     jobs = of(tmp_path, running=2)
     for _ in range(3):

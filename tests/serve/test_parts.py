@@ -124,6 +124,30 @@ def test_files_of_all_owners_are_swept(tmp_path: Path) -> None:
     assert yours.path("networks", new).exists()
 
 
+def test_who_keeps_to_an_equal_share_loses_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(tmp_path, most_bytes=50)
+    mine, yours = files.of("a" * 64), files.of("b" * 64)
+    old = sent(mine, b"1" * 20, "a.onnx")
+    os.utime(mine.path("networks", old).parent, (1, time.time() - 3_600))
+    theirs = [sent(yours, bytes([n]) * 10, "a.onnx") for n in range(5)]
+    for age, key in enumerate(theirs):
+        past = time.time() - 60 * age
+        os.utime(yours.path("networks", key).parent, (past, past))
+
+    def kept() -> list[str]:
+        return [key for key in theirs if (tmp_path / "networks" / f"of-{'b' * 64}" / key).is_dir()]
+
+    yours.sweep()
+    assert mine.path("networks", old).exists()  # although it was used longest ago
+    assert kept() == theirs[:3]
+    monkeypatch.setattr("latcast._limits.MAX_STATE_FILES", 2)  # so with their number
+    mine.sweep()
+    assert mine.path("networks", old).exists()
+    assert kept() == theirs[:1]
+
+
 def test_files_go_when_they_are_old_or_too_many(tmp_path: Path) -> None:
     files = Files(tmp_path, most_bytes=25, most_days=2)
     keys = [sent(files, bytes([n]) * 10, "a.onnx") for n in range(4)]

@@ -56,6 +56,7 @@ class JobLimits:
     max_jobs: int = option("Jobs that wait or run.", _limits.MAX_JOBS, min=1)
     max_key_jobs: int = option("Jobs of one key that wait or run.", _limits.MAX_KEY_JOBS, min=1)
     max_job_memory: str = option("Memory of a job.", "3GB")
+    max_job_disk: str = option("Most bytes that a job keeps on disk.", "1GB")
     max_job_seconds: float = option("Seconds of a job, of the clock and of the CPU.",
                                     _limits.MAX_JOB_S, min=1)  # fmt: skip
 
@@ -98,6 +99,7 @@ def serve(
         key_jobs=job_limits.max_key_jobs,
         job_s=job_limits.max_job_seconds,
         job_bytes=_bytes(job_limits.max_job_memory, "--max-job-memory"),
+        job_disk_bytes=_bytes(job_limits.max_job_disk, "--max-job-disk"),
     )  # fmt: skip
     if settings.is_public and access.keys is None and not access.no_keys:
         raise UsageError(

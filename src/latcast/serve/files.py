@@ -13,10 +13,11 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from latcast import _limits
 
@@ -25,6 +26,8 @@ KINDS: tuple[Kind, ...] = ("networks", "datasets", "models")
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _MAX_NAMES = 16
+# What the name of an owner's folder begins with, as no id does.
+_OF = "of-"
 
 
 class UnknownFileError(FileNotFoundError):
@@ -66,8 +69,8 @@ class Files:
 
     def _home(self, kind: Kind) -> Path:
         """The folder of an owner's files of a kind."""
-        # No id begins so.
-        return self._folder / kind / f"of-{self._owner}" if self._owner else self._folder / kind
+        home = self._folder / kind
+        return home / f"{_OF}{self._owner}" if self._owner else home
 
     def coming(self) -> Path:
         """A new folder for files that are being made; to be removed by the caller."""
@@ -126,9 +129,10 @@ class Files:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, needed: frozenset[str] = frozenset()) -> None:
-        """Remove what is too old, and what was not used longest until the rest fits.
+        """Remove what is too old, and then what was not used longest until the rest fits.
 
-        Files of all owners are looked at, whoever's these are.
+        Files of all owners are looked at, whoever's these are; each that goes is of the owner who
+        has most, so that nobody who keeps to an equal share loses any to another.
 
         Args:
             needed: ids of files that are kept in any case, as jobs wait to read them.
@@ -137,21 +141,48 @@ class Files:
             self._sweep(needed)
 
     def _sweep(self, needed: frozenset[str]) -> None:
-        now, count, total = time.time(), 0, 0
-        folders = [f for kind in KINDS for f in _folders(self._folder / kind)]
-        for folder in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True):
+        oldest = time.time() - 86_400 * self._most_days
+        kept: list[_Kept] = []
+        for folder in (f for kind in KINDS for f in _folders(self._folder / kind)):
+            if folder.name in needed:  # the limits of jobs are theirs
+                continue
+            if (used := folder.stat().st_mtime) < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            owner = folder.parent.name if folder.parent.name.startswith(_OF) else ""
             # Names of one file are one content.
             size = max((p.stat().st_size for p in _contents(folder)), default=0)
-            age_days = (now - folder.stat().st_mtime) / 86_400
-            is_over = (
-                total + size > self._most_bytes
-                or count >= _limits.MAX_STATE_FILES
-                or age_days > self._most_days
-            )
-            if is_over and folder.name not in needed:
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                count, total = count + 1, total + size
+            kept.append(_Kept(used, folder, owner, size))
+        kept = _shrunk(kept, self._most_bytes, lambda file: file.size)
+        _shrunk(kept, _limits.MAX_STATE_FILES, lambda _: 1)
+
+
+class _Kept(NamedTuple):
+    """A file that is kept: when it was used last, its folder, its owner and its bytes."""
+
+    used: float
+    folder: Path
+    owner: str
+    size: int
+
+
+def _shrunk(kept: Iterable[_Kept], most: int, weight: Callable[[_Kept], int]) -> list[_Kept]:
+    """Remove files until all that are left weigh no more than ``most``; return those.
+
+    Each is the one of its owner that was not used longest, and of the owner who has most.
+    """
+    of: dict[str, deque[_Kept]] = {}
+    for file in sorted(kept):
+        of.setdefault(file.owner, deque()).append(file)
+    weights = {owner: sum(map(weight, files)) for owner, files in of.items()}
+    over = sum(weights.values()) - most
+    while over > 0:
+        owner = max(weights, key=lambda each: (weights[each], -of[each][0].used if of[each] else 0))
+        file = of[owner].popleft()
+        shutil.rmtree(file.folder, ignore_errors=True)
+        weights[owner] -= weight(file)
+        over -= weight(file)
+    return [file for files in of.values() for file in files]
 
 
 def _folders(kind: Path) -> Iterator[Path]:

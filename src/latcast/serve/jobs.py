@@ -1,9 +1,9 @@
 """Searches and tunings as jobs: kept in SQLite, each worked on by a process of its own.
 
 A job outlives the service: one that was running when it ended is begun again when it starts, from
-the search's checkpoint or the study's trials. A job runs under limits of memory, of the clock and
-of CPU time; one that exceeds them has failed, and its result says which it was. :class:`Jobs` is
-the service's side, :func:`main` what happens inside of the process.
+the search's checkpoint or the study's trials. A job runs under limits of memory, of disk, of the
+clock and of CPU time; one that exceeds them has failed, and its result says which it was.
+:class:`Jobs` is the service's side, :func:`main` what happens inside of the process.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class JobLimits:
         of_key: of these, jobs of one key.
         seconds: that a job may run, and of its CPU time.
         memory_bytes: that a job may take beyond what its process has when it is warm.
+        disk_bytes: of all files in a job's folder.
     """
 
     running: int = _limits.MAX_RUNNING_JOBS
@@ -76,6 +77,7 @@ class JobLimits:
     of_key: int = _limits.MAX_KEY_JOBS
     seconds: float = _limits.MAX_JOB_S
     memory_bytes: int = _limits.MAX_JOB_BYTES
+    disk_bytes: int = _limits.MAX_JOB_DISK_BYTES
 
 
 class Jobs:
@@ -98,7 +100,8 @@ class Jobs:
         limits: JobLimits = JobLimits(),  # it is frozen
     ) -> None:
         self._folder, self._files, self._limits = folder, files, limits
-        self._setup = {**setup, "memory_bytes": limits.memory_bytes}
+        of_job = {"memory_bytes": limits.memory_bytes, "file_bytes": limits.disk_bytes}
+        self._setup = {**setup, **of_job}
         (folder / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = sqlite3.connect(folder / "jobs.sqlite", isolation_level=None)
         self._db.row_factory = sqlite3.Row
@@ -288,6 +291,13 @@ class Jobs:
             process.kill()
             text = f"a job must end within {self._limits.seconds:g} s; it did not, and was ended"
             self._end(id, "failed", refusal(504, text).body, seconds)
+        elif _bytes_in(self._folder / "jobs" / id) > self._limits.disk_bytes:
+            process.kill()
+            text = (
+                f"a job may keep at most {self._limits.disk_bytes} bytes on disk; this one kept "
+                "more, and was ended"
+            )
+            self._end(id, "failed", refusal(413, text).body, seconds)
         else:
             self._set(id, seconds=seconds, **told)
             return False
@@ -324,6 +334,15 @@ class Jobs:
             "NOT IN (SELECT id FROM jobs WHERE owner = ? ORDER BY number DESC LIMIT ?)",
             (owner, owner, _limits.MAX_KEPT_JOBS),
         )
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of all files of a folder, some of which may be gone a moment later."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
 
 
 def _now() -> str:

@@ -61,9 +61,14 @@ class Service:
         self.files = Files(state, s.state_bytes)
         empty = self.files.coming()
         devices = [str(path.resolve()) for path in s.devices]
-        setup = {"folder": str(empty), "memory_bytes": s.worker_bytes, "devices": devices}
+        setup = {
+            "folder": str(empty), "memory_bytes": s.worker_bytes, "file_bytes": s.upload_bytes,
+            "devices": devices,
+        }  # fmt: skip
         self.workers = Workers(s.workers, setup, s.work_s)
-        limits = JobLimits(s.running_jobs, s.jobs, s.key_jobs, s.job_s, s.job_bytes)
+        limits = JobLimits(
+            s.running_jobs, s.jobs, s.key_jobs, s.job_s, s.job_bytes, s.job_disk_bytes
+        )
         self.jobs = Jobs(state, self.files, setup, limits)
         self.files.sweep(self.jobs.needed)
         self._watch()
@@ -123,10 +128,10 @@ class Caller:
 
         Raises:
             Refused: the answer is an error record.
-            BusyError: too many requests wait for a worker.
+            BusyError: too many requests wait for a worker, most of them this owner's.
         """
         request = {"call": call, "arguments": arguments, **more}
-        found = await self.service.workers.ask(request)
+        found = await self.service.workers.ask(request, self.owner)
         if found.status != 200:
             raise Refused(found)
         return found

@@ -38,12 +38,13 @@ class Settings:
         upload_bytes: of a file that is sent.
         uploads: files that are taken at a time.
         key_uploads: of these, files of one key.
-        state_bytes: of all files that are kept.
+        state_bytes: of all files that are kept, which keys share fairly.
         running_jobs: jobs that run at a time.
         jobs: jobs that wait or run.
         key_jobs: of these, jobs of one key.
         job_s: seconds that a job may run, and of its CPU time.
         job_bytes: memory that a job may take.
+        job_disk_bytes: that a job may have on disk, as checkpoints, trials and models.
         devices: files of further devices.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     key_jobs: int = _limits.MAX_KEY_JOBS
     job_s: float = _limits.MAX_JOB_S
     job_bytes: int = _limits.MAX_JOB_BYTES
+    job_disk_bytes: int = _limits.MAX_JOB_DISK_BYTES
     devices: tuple[Path, ...] = ()
 
     @property

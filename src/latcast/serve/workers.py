@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import sys
+from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Workers:
     Args:
         count: number of processes.
         setup: what each is told first: the empty ``folder`` that it runs in, ``memory_bytes`` that
-            a request may take, and files of further ``devices``.
+            a request may take, ``file_bytes`` that a file may have which it writes, and files of
+            further ``devices``.
         work_s: seconds that a request may take, of the clock and of CPU time.
     """
 
@@ -54,36 +56,36 @@ class Workers:
     ) -> None:
         self._count, self._work_s = count, work_s
         self._setup = {**setup, "work_s": work_s}
-        # The one that answered last is asked next: it remembers what was read and worked out.
-        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        self._line = _Line()
         self._all: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
-        self.waiting = 0
         self.restarts = 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a worker."""
+        return self._line.waiting
 
     async def start(self) -> None:
         """Start all processes; returns when the first one is warm."""
         for _ in range(self._count):
             self._begin()
-        self._idle.put_nowait(await self._idle.get())
+        worker = await self._line.get("")
+        self._line.leave("")
+        self._line.put(worker)
 
-    async def ask(self, request: Mapping[str, Any]) -> Answer:
+    async def ask(self, request: Mapping[str, Any], owner: str = "") -> Answer:
         """The answer to a request; an error record where the worker dies or takes too long.
 
         Args:
             request: as of :func:`latcast.serve.calls.answer`.
+            owner: who asks; owners take turns where there are fewer workers than requests.
 
         Raises:
-            BusyError: as many as may wait for a worker already.
+            BusyError: as many as may wait for a worker already, of whom this owner has most.
         """
-        if self.waiting >= _limits.MAX_WAITING:
-            raise BusyError(f"{_limits.MAX_WAITING} requests wait already: try again later")
-        self.waiting += 1
-        try:
-            worker = await self._idle.get()
-        finally:
-            self.waiting -= 1
+        worker = await self._line.get(owner)
         found = None
         try:
             found = await asyncio.to_thread(worker.ask, request, self._work_s)
@@ -91,12 +93,13 @@ class Workers:
             log.warning("a worker process is replaced: %s", error)
             return refusal(error.status, str(error))
         finally:
+            self._line.leave(owner)
             if found is None or worker.answered >= _MAX_REQUESTS or worker.is_full:
                 self._end(worker)
                 self.restarts += 1
                 self._begin()
             else:
-                self._idle.put_nowait(worker)
+                self._line.put(worker)
         return found
 
     def close(self) -> None:
@@ -131,12 +134,105 @@ class Workers:
                     self._end(worker)
                 await asyncio.sleep(_PAUSE_S)
             else:
-                self._idle.put_nowait(worker)
+                self._line.put(worker)
                 return
 
     def _end(self, worker: _Worker) -> None:
         self._all.discard(worker)
         worker.close()
+
+
+class _Line:
+    """Idle workers, or those who wait for one.
+
+    A worker that is free is given to the owner who has fewest of them, of equal ones to the one
+    whose last turn is longest ago; so that an owner's requests, however many, let another's wait
+    no longer than one of them takes.
+    """
+
+    def __init__(self) -> None:
+        # The one that answered last is asked next: it remembers what was read and worked out.
+        self._idle: list[_Worker] = []
+        self._places: dict[str, deque[asyncio.Future[_Worker]]] = {}
+        self._held: Counter[str] = Counter()
+        self._turns: dict[str, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._places.values()))
+
+    @property
+    def idle(self) -> int:
+        """How many workers are free."""
+        return len(self._idle)
+
+    async def get(self, owner: str) -> _Worker:
+        """Wait for a worker, which :meth:`leave` and :meth:`put` give back.
+
+        Raises:
+            BusyError: too many wait, and no owner has more of them than this one.
+        """
+        if not self._idle:
+            return await self._waited(owner)
+        self._take_turn(owner)
+        return self._idle.pop()
+
+    async def _waited(self, owner: str) -> _Worker:
+        if self.waiting >= _limits.MAX_WAITING:
+            self._make_room(owner)
+        place: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+        self._places.setdefault(owner, deque()).append(place)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                # The client has gone just when its turn came.
+                self.leave(owner)
+                self.put(place.result())
+            raise
+        finally:
+            self._drop(owner, place)
+
+    def _make_room(self, owner: str) -> None:
+        """Send away the last one of the owner of whom most wait.
+
+        Raises:
+            BusyError: that is who asks.
+        """
+        error = BusyError(f"{_limits.MAX_WAITING} requests wait already: try again later")
+        longest = max(self._places, key=lambda each: len(self._places[each]))
+        if len(self._places[longest]) <= len(self._places.get(owner, ())) + 1:
+            raise error
+        place = self._places[longest][-1]
+        self._drop(longest, place)
+        place.set_exception(error)
+
+    def _drop(self, owner: str, place: asyncio.Future[_Worker]) -> None:
+        places = self._places.get(owner, deque())
+        if place in places:
+            places.remove(place)
+        if not places:
+            self._places.pop(owner, None)
+
+    def put(self, worker: _Worker) -> None:
+        """Give a worker to who is next, or keep it until somebody comes."""
+        if not self._places:
+            self._idle.append(worker)
+            return
+        owner = min(self._places, key=lambda each: (self._held[each], self._turns.get(each, 0)))
+        place = self._places[owner][0]
+        self._drop(owner, place)
+        self._take_turn(owner)
+        place.set_result(worker)
+
+    def _take_turn(self, owner: str) -> None:
+        self._held[owner] += 1
+        self._turns[owner] = max(self._turns.values(), default=0) + 1
+
+    def leave(self, owner: str) -> None:
+        """Note that an owner has a worker less."""
+        self._held[owner] -= 1
 
 
 class _DiedError(Exception):
@@ -268,6 +364,7 @@ def begin(setup: Mapping[str, Any]) -> None:
     device_files([Path(file) for file in setup["devices"]]).__enter__()
     warm()
     limit_memory(setup["memory_bytes"])
+    limit_files(setup["file_bytes"])
 
 
 def limit_memory(more_bytes: int) -> None:
@@ -288,6 +385,18 @@ def limit_memory(more_bytes: int) -> None:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def limit_files(most_bytes: int) -> None:
+    """Let this process write no file of more bytes; what does is an OSError."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if hard != resource.RLIM_INFINITY:
+        most_bytes = min(most_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
 
 
 def room_bytes() -> float:
