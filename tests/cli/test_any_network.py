@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,19 @@ def test_devices_without_a_model_of_their_own(folder: Path, latcast: Any, tmp_pa
     (row,) = latcast.json("predict", file, "--device", "chiplet", "--devices", own)["devices"]
     assert (row["target"], row["basis"]) == ("chiplet/ncnn/b1", "specification")
     assert row["lower_ms"] <= row["latency_ms"] <= row["upper_ms"]
+    # A page shows what was stated of it, also one that is made of the JSON by others.
+    answer, page = tmp_path / "answer.json", tmp_path / "page.html"
+    asked = ("predict", file, "--device", "chiplet", "--device", "rk3588", "--precision",
+             "fp32,int8", "--devices", own, "--json")  # fmt: skip
+    answer.write_text(latcast(*asked).stdout)
+    latcast("report", answer, "--out", page, "--title", "What a chiplet is worth")
+    shown = page.read_text()
+    assert "<title>What a chiplet is worth" in shown
+    specified = shown[shown.index(">The devices</h") : shown.index(">How the forecast was made</h")]
+    cells = re.findall(r"<tr><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>", specified)
+    assert {("memory, GB", "4"), ("bandwidth, GB/s", "10"), ("clock, GHz", "1.8")} <= set(cells)
+    assert "chiplet: Chiplet; source: made up" in specified
+    assert specified.count("rk3588:") == 1  # its two targets have one device
 
 
 def test_a_curve_over_a_figure_of_a_device(folder: Path, latcast: Any) -> None:
@@ -406,6 +420,7 @@ def test_a_curve_over_a_figure_of_a_device(folder: Path, latcast: Any) -> None:
     assert found["side"] == "bandwidth_gb_s"
     assert [p["value"] for p in found["points"]] == [250, 500.5, 1000]
     assert {p["target"] for p in found["points"]} == {"rtx-4090/pytorch/b1"}
+    assert found["own"] == {"rtx-4090": 1008}
     assert "500.5" in latcast(*asked, "bandwidth_gb_s=250,500.5").stdout
     for value, message in (("bandwidth_gb_s", "like"), ("x=1", "figure")):
         assert message in latcast.error(*asked, value, code=2)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.report.markup import printable
-from latcast.report.network_page import draw_roofline, environment
+from latcast.report.network_page import _shared, draw_roofline, environment, short_names
 from latcast.report.text import bytes_text, count_text, extrapolation_text, ms_beside, ms_text
 
 
@@ -120,3 +120,21 @@ def test_kernels_beside_those_of_a_runtime_that_fuses_otherwise() -> None:
     assert ms_beside(ours, theirs) == {"conv": 12.0}
     assert ms_beside(theirs, ours) == {"conv": 3.0}
     assert ms_beside(ours, ours) == {"conv": 1.0, "pool": 2.0}
+
+
+def test_headings_of_targets_are_short_and_different() -> None:
+    assert short_names(["a/pytorch/b32", "a/pytorch/b32/fp16"]) == ["a", "a/fp16"]
+    assert short_names(["a/x/b1", "b/x/b1/t4", "b/y/b1"]) == ["a/x", "b/x/t4", "b/y"]
+    assert short_names(["a/x/b1"]) == ["a"]
+
+
+def test_what_all_models_have_alike_is_told_once() -> None:
+    data, long = "a table of measurements", "a note of more characters than a cell has room for"
+    one = {"data": data, "rows": "3", "note": ""}
+    assert _shared(["a"], [one]) == ([("data", data), ("rows", "3")], None, [[]])
+    shared, table, own = _shared(["a", "b"], [one, {**one, "rows": "4"}])
+    assert (shared, own) == ([("data", data)], [[], []])
+    assert table is not None
+    assert table.count("<tr>") == 3
+    shared, table, own = _shared(["a", "b"], [one, {**one, "note": long}])
+    assert (table, own) == (None, [[], [("note", long)]])

@@ -14,7 +14,17 @@ from latcast.data import Dataset
 from latcast.families import Variant
 from latcast.measure import CampaignFile
 from latcast.measure._record import conclude
-from latcast.report.figure import HEIGHT, Axis, Figure, Guide, Series, label_levels, ticks
+from latcast.report.figure import (
+    HEIGHT,
+    Axis,
+    Figure,
+    Guide,
+    Series,
+    label_levels,
+    label_places,
+    ticks,
+)
+from latcast.report.page import page as page_of
 from latcast.report.record import Column, Record, Table
 
 SIZES = (1280, 375)
@@ -210,6 +220,74 @@ def test_labels_of_guides_that_are_close_stand_on_each_other() -> None:
     assert label_levels([(5, 0), (10, 30)]) == [None, 0]  # one without a label takes no place
     crowd = label_levels([(n / 100, 30) for n in range(20)])
     assert sum(level is None for level in crowd) == 20 - len(set(crowd) - {None})
+
+
+def test_a_label_that_would_stick_out_begins_at_its_guide() -> None:
+    assert label_places([(10, 30), (50, 30)], 100) == [(1, True), (0, False)]
+    assert label_places([(10, 30), (20, 30), (50, 30)], 100) == [
+        (2, True),
+        (1, True),
+        (0, False),
+    ]
+    assert label_places([(10, 30)], 100, margin=20) == [(0, False)]
+    assert label_places([(70, 90)], 100) == [(0, False)]  # it would at the other side, too
+
+
+def test_labels_at_the_left_are_inside_of_the_page(browser: Any, tmp_path: Path) -> None:
+    guides = tuple(Guide(f"device-{n}: {1000 + n} GB/s", x=1000.0 + n) for n in (0, 9, 900))
+    line = Series("", [900.0, 3600.0], [6.0, 3.0], "line")
+    figure = Figure("t", Axis("bandwidth, GB/s"), Axis("latency, ms"), (line,), guides)
+    rows = Figure("t", Axis("ms"), Axis("device", names=["a", "b"]),
+                  (Series("", [900.0, 3600.0], [0, 1]),), guides)  # fmt: skip
+    (path := tmp_path / "page.html").write_text(page_of([Drawn((figure, rows))]))
+    shown = opened(browser, path, 375)
+    labels = shown.locator(".guide text, .guides text").all()
+    assert len(labels) == 6
+    for label in labels:
+        box = label.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 375, label.inner_text()
+
+
+@dataclass(frozen=True, repr=False)
+class Drawn(Record):
+    """Figures alone."""
+
+    drawn: tuple[Figure, ...]
+
+    def figures(self) -> Iterator[Figure]:
+        yield from self.drawn
+
+    def parts(self) -> Iterator[Table | str]:
+        yield from ()
+
+
+def test_a_page_of_several_results_is_called_by_them() -> None:
+    def title(*headlines: str, own: str = "") -> str:
+        found = page_of([Headed(each) for each in headlines], title=own)
+        (shown,) = re.findall(r"<h1>(.*?)</h1>", found)
+        assert f"<title>{shown} · latcast</title>" in found
+        return str(shown)
+
+    assert title("a.onnx: forecast") == "a.onnx: forecast"
+    assert title("a.onnx: forecast", "a.onnx: by batch") == "a.onnx: forecast, by batch"
+    assert title("a.onnx: forecast", "Devices") == "a.onnx: forecast; Devices"
+    assert title(*["a result of which a title says much"] * 3) == (
+        "a result of which a title says much, and 2 more"
+    )
+    assert title("a", "b", own="<both>") == "&lt;both&gt;"
+
+
+@dataclass(frozen=True, repr=False)
+class Headed(Record):
+    """A record with a headline."""
+
+    text: str
+
+    def headline(self) -> str:
+        return self.text
+
+    def parts(self) -> Iterator[Table | str]:
+        yield "nothing"
 
 
 @pytest.mark.parametrize("width", SIZES)

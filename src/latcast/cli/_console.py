@@ -154,12 +154,12 @@ class Console:
             write_text(self.html, (page or record).to_html(command=command, files=files))
             self.note(f"wrote {self.html}")
 
-    def write_page(self, path: Path, records: Sequence[Record], names: Sequence[str]) -> None:
-        """A page of several results."""
+    def write_page(self, path: Path, records: Sequence[Record], title: str = "") -> None:
+        """A page of several results, whose title is made of theirs where none is given."""
         from latcast.report.page import page
 
         command, files = _ORIGIN.get()
-        write_text(path, page(records, names=names, command=command, files=files))
+        write_text(path, page(records, title=title, command=command, files=files))
         self.note(f"wrote {path}")
 
     def check(self) -> None:

@@ -26,6 +26,7 @@ def report(
     page: Path | None = option(
         "Page to write (.html); --html is the same.", None, "--out", metavar="FILE", panel=OUTPUT
     ),
+    title: str | None = option("Title of the page; made of the results' own by default."),
 ) -> None:
     """Join results to one page, a part for each.
 
@@ -39,7 +40,7 @@ def report(
         check_usable(result)
     records = [read_result(result) for result in results]
     with rendered():
-        console.write_page(path, records, [r.headline() for r in records])
+        console.write_page(path, records, title or "")
 
 
 @contextmanager

@@ -300,7 +300,7 @@ def search(
         search_there(console, server, device, files, devices, **asked)
         return
     how.check_checkpoint()
-    predictors, notes = _predictors(console, device, target, space)
+    predictors, notes = _predictors(device, target, space)
     space = space or predictors[0].space
     result = _search(console, predictors, space, how, options | others)
     own = [p.fitted.notes(name) for name, p in zip(device, predictors, strict=True)]
@@ -308,8 +308,6 @@ def search(
     console.show(found)
     if not console.json:
         console.note(found.summary())
-        for text in found.notes[len(notes) :]:
-            console.note(f"note: {text}")
     files.write(console, result.archs.to_dicts(), found)
     if result.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
@@ -333,8 +331,6 @@ def search_there(
     console.show(found)
     if not console.json:
         console.note(found.summary())
-        for text in found.notes:
-            console.note(f"note: {text}")
     files.write(console, [network.arch for network in found.found or found.front], found)
 
 
@@ -389,7 +385,7 @@ def verified_search(
 
 
 def _predictors(
-    console: Console, names: list[str], target: Target, space: SearchSpace | None
+    names: list[str], target: Target, space: SearchSpace | None
 ) -> tuple[list[Predictor], list[str]]:
     """One predictor of architectures for each name, and notes about where they come from."""
     from latcast.models import TargetQuery
@@ -405,8 +401,6 @@ def _predictors(
             )
         notes += [x for x in found.notes if x not in notes]
         predictors.append(found.of_space)
-    for text in notes:
-        console.note(f"note: {text}")
     return predictors, notes
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._catalogue import (
         VARIABLE,
         DeviceList,
+        Shown,
         catalogue_text,
         device,
         device_files,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         list_devices,
         load_devices,
         parse_catalogue,
+        shown_figure,
     )
     from ._cores import Cluster, Core, cores
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
@@ -41,6 +43,7 @@ __all__ = [
     "DeviceList",
     "Facts",
     "Range",
+    "Shown",
     "Target",
     "catalogue_text",
     "chip_of",
@@ -61,6 +64,7 @@ __all__ = [
     "public_runtime",
     "runtime_names",
     "runtime_of_domain",
+    "shown_figure",
     "target_facts",
     "unit",
     "unit_of_runtime",

@@ -13,13 +13,13 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 from latcast.report.figure import Axis, Figure, Series
-from latcast.report.record import Column, Record, Table, pairs
+from latcast.report.record import MISSING, Column, Record, Table, pairs
 
 from ._cores import Cluster
 from ._device import KINDS, Device
@@ -259,6 +259,37 @@ _FIGURES = (
     Column("power, W", "power_w", "g"),
 )
 
+# Peak -> what it is called where values of it stand alone.
+_PEAKS = {
+    "peak_fp32_flops": "peak in fp32",
+    "peak_fp16_flops": "peak in fp16",
+    "peak_bf16_flops": "peak in bf16",
+    "peak_int8_ops": "peak in int8",
+    "peak_matrix_fp32_flops": "peak in fp32 of matrix units",
+}
+
+
+class Shown(NamedTuple):
+    """How a figure of a device is shown: its name, its unit, and the factor to that unit."""
+
+    name: str
+    unit: str
+    factor: float
+
+
+def shown_figure(figure: str) -> Shown:
+    """How values of a figure are shown, such as ``bandwidth_gb_s`` as a bandwidth in GB/s.
+
+    Args:
+        figure: a key of :data:`RANGES`; any other name is shown as it is.
+    """
+    if figure in _PEAKS:
+        return Shown(_PEAKS[figure], "TOP/s" if figure.endswith("_ops") else "TFLOP/s", _PEAK)
+    label = next((c.label for c in _FIGURES if c.value == figure), figure)
+    name, _, unit = label.partition(", ")
+    return Shown(name, unit, 1.0)
+
+
 # Of many; titles come last, as a narrow terminal wraps them.
 _COLUMNS = (
     Column("device", "name"),
@@ -356,6 +387,14 @@ class DeviceList(Record):
         if sum(len(s.x) for s in series) > 1:
             yield Figure("Peak by bandwidth", Axis("memory bandwidth, GB/s", log=True),
                          Axis("peak, GFLOP/s in fp32", log=True), series)  # fmt: skip
+
+    def beside_each_other(self) -> Iterator[Table | str]:
+        """The devices with all figures that are known of one of them, a column for each device."""
+        columns = [Column("", lambda figure: figure.label)]
+        columns += [Column(d.name, lambda figure, d=d: figure.cell(d)) for d in self.devices]
+        known = [f for f in _FIGURES if any(f.cell(d) != MISSING for d in self.devices)]
+        yield Table(columns, known, "Specifications")
+        yield "\n".join(f"{d.name}: {d.title}; source: {d.source}" for d in self.devices)
 
     def parts(self) -> Iterator[Table | str]:
         if len(self.devices) != 1:

@@ -435,9 +435,9 @@ def _range(extrapolation: Extrapolation) -> list[float] | None:
 
 
 def _specification(target: Target) -> Specification | None:
-    """Peaks of the target's device, where the catalogue has it."""
+    """Peaks of the target's device, and all that is stated of it, where the catalogue has it."""
     found = devices().get(target.device)
     if found is None:
         return None
     peak = found.peak_flops(target.precision)
-    return Specification(found.title, found.cores, peak, found.bandwidth_gb_s)
+    return Specification(found.title, found.cores, peak, found.bandwidth_gb_s, found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from latcast.devices import Target, devices, unit_of_runtime
+from latcast.devices import Device, DeviceList, Target, devices, unit_of_runtime
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
 from latcast.report import charts
@@ -161,12 +161,15 @@ class Specification:
         cores: how many.
         peak_flops: in the target's precision, FLOP/s; null where not known.
         bandwidth_gb_s: of the memory, GB/s.
+        device: with all that the catalogue, or a file of the user's, states; null in records of
+            earlier versions.
     """
 
     title: str
     cores: int
     peak_flops: float | None
     bandwidth_gb_s: float
+    device: Device | None = None
 
 
 @dataclass(frozen=True)
@@ -315,10 +318,18 @@ class NetworkForecast(Record):
         found = self.to_dict()
         answered = [d for d in found["devices"] if d["error"] is None]
         if answered:
-            network, *others = network_sections(found | {"devices": answered})
+            network, *others, made = network_sections(found | {"devices": answered})
             yield from sections_of(self.figures(), ())
             yield network
             yield from others
+            if specified := self._specified():
+                yield "The devices", list(DeviceList(specified).beside_each_other())
+            yield made
+
+    def _specified(self) -> tuple[Device, ...]:
+        """Return the devices of which the specification is known, each once."""
+        found = [d.specification.device for d in self.answered if d.specification]
+        return tuple({device.name: device for device in found if device}.values())
 
     def to_node_data(self) -> dict[str, dict[str, Any]]:
         """Return Google Model Explorer's data: name of a column -> its ``GraphNodeData``, as JSON.
@@ -365,8 +376,9 @@ class NetworkForecast(Record):
         return annotate_file(self.to_dict(), out)
 
     def doubts(self) -> Iterator[str]:
-        notes = ((device.device, text) for device in self.devices for text in device.notes)
-        yield from shared_notes(notes, len(self.answered))
+        rows = [((d.device, d.target or d.device), d.notes) for d in self.devices]
+        notes = ((row, text) for row, texts in rows for text in texts)
+        yield from shared_notes(notes, [(d.device, d.target or "") for d in self.answered])
         yield from super().doubts()
 
     def parts(self) -> Iterator[Table | str]:

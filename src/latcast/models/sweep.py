@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from latcast.devices import Shown, shown_figure
+from latcast.devices import devices as all_devices
 from latcast.graph.read import Network, ReadOptions, name_of
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Series
+from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import start_of
-from latcast.report.record import Column, Record, Table
-from latcast.report.text import count_text, interval_column, ms_column, ms_text
+from latcast.report.record import Column, Record, Section, Table
+from latcast.report.text import count_text, interval_column, ms_column, ms_text, shared_notes
 
 from .forecast_network import forecast_network
 from .forecast_records import NetworkOnTarget
@@ -82,6 +84,8 @@ class NetworkSweep(Record):
             side of an input, such as ``x.2``; or the figure, such as ``bandwidth_gb_s``.
         coverage: of the intervals, 0 to 1.
         points: by device, then by value.
+        own: of a figure, device -> what it has itself, null where that is not known; with another
+            value it is a device that does not exist.
     """
 
     schema = "network-sweep"
@@ -91,14 +95,26 @@ class NetworkSweep(Record):
     side: str
     coverage: float
     points: tuple[SweepPoint, ...]
+    own: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def _shown(self) -> Shown:
+        """How values of the side or figure are shown."""
+        return shown_figure(self.side) if self.own else Shown(start_of(self.side, 24), "", 1.0)
+
+    def _value(self, value: float) -> str:
+        shown = self._shown
+        return f"{value * shown.factor:g} {shown.unit}".strip()
 
     @property
     def errors(self) -> list[str]:
         """The errors of points that cannot be answered."""
-        return [f"{p.device}, {self.side} {p.value:g}: {p.error}" for p in self.points if p.error]
+        name = self._shown.name
+        return [f"{p.device}, {name} {self._value(p.value)}: {p.error}"
+                for p in self.points if p.error]  # fmt: skip
 
     def headline(self) -> str:
-        return f"{Path(self.file).name}: latency by {self.side}"
+        return f"{Path(self.file).name}: latency by {self._shown.name}"
 
     def answer(self) -> str:
         told = [self._told(name, own) for name, own in self._by_target().items() if len(own) > 1]
@@ -109,16 +125,21 @@ class NetworkSweep(Record):
     def _told(self, name: str, own: Sequence[SweepPoint]) -> str:
         """How the latency of one target goes, a sentence."""
         low, high = own[0], own[-1]
-        samples = ""
+        figure, samples = self._shown.name, ""
         if self.side == BATCH:
             best = min(own, key=lambda p: p.per_sample_ms or float("inf"))
             samples = (
                 f"; a sample takes least, {ms_text(best.per_sample_ms)} ms, at batch {best.value:g}"
             )
-        return (
-            f"On {name} latency goes from {ms_text(low.latency_ms)} ms at {self.side} "
-            f"{low.value:g} to {ms_text(high.latency_ms)} ms at {high.value:g}{samples}."
-        )
+        start, end = (f"{ms_text(p.latency_ms)} ms at" for p in (low, high))
+        first, last = self._value(low.value), self._value(high.value)
+        stated = self.own.get(_device_of(low))
+        if stated is not None:
+            return (
+                f"On {name}, whose {figure} is {self._value(stated)}, latency would go from "
+                f"{start} {first} to {end} {last}, all else as it is."
+            )
+        return f"On {name} latency goes from {start} {figure} {first} to {end} {last}{samples}."
 
     def _by_target(self) -> dict[str, list[SweepPoint]]:
         """The points that are answered by their target, in order of value.
@@ -140,32 +161,54 @@ class NetworkSweep(Record):
             Series(
                 name, [p.value for p in own], [p.latency_ms or 0.0 for p in own], "line",
                 [p.lower_ms for p in own], [p.upper_ms for p in own],
-                [f"{name}\n{self.side} {p.value:g}: "
+                [f"{name}\n{self._shown.name} {self._value(p.value)}: "
                  f"{charts.interval_note(p.latency_ms, p.lower_ms, p.upper_ms)}" for p in own],
             )
             for name, own in by_target.items()
         )  # fmt: skip
         if series:
-            x = Axis(self.side, log=charts.is_wide([p.value for p in answered]))
+            name, unit, factor = self._shown
+            wide = charts.is_wide([p.value for p in answered])
+            x = Axis(f"{name}, {unit}" if unit else name, log=wide, scale=factor)
             y = Axis("latency, ms", log=charts.is_wide([p.latency_ms for p in answered]))
             caption = f"Bands are {100 * self.coverage:g} % intervals."
-            yield Figure(f"Latency by {self.side}", x, y, series, caption=caption)
+            used = {_device_of(p) for p in answered}
+            guides = tuple(
+                Guide(f"{device}: {self._value(value)}", x=value)
+                for device, value in self.own.items()
+                if device in used and value is not None
+            )
+            if guides:
+                caption += (
+                    f" Dashed lines are what the devices have; with another {name}, and all else "
+                    "as it is, each is a device that does not exist."
+                )
+            yield Figure(f"Latency by {name}", x, y, series, guides, caption)
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        yield from sections_of(self.figures(), self._parts("All values"))
 
     def parts(self) -> Iterator[Table | str]:
+        yield from self._parts(start_of(Path(self.file).name, 90))
+
+    def _parts(self, title: str) -> Iterator[Table | str]:
+        name, unit, factor = self._shown
         columns = [
             Column("target", "target"),
-            Column(start_of(self.side, 24), "value", "g", detail=0),
+            Column(f"{name}, {unit}" if unit else name, "value", "g", factor, detail=0),
             Column("batch", "batch"),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
             ms_column("ms/sample", "per_sample_ms", 1),
             Column("MACs", "macs", count_text, detail=2),
-            Column("extrapolated", lambda p: f"{100 * p.extrapolated_share:.0f} %"),
+            Column("extrapolated %", "extrapolated_share", ".0f", 100),
         ]
         if self.side == BATCH:
             del columns[2]
         answered = [p for p in self.points if p.error is None]
-        yield Table(columns, answered, start_of(Path(self.file).name, 90))
+        yield Table(columns, answered, title)
 
     def doubts(self) -> Iterator[str]:
         """Notes of points; those of one device that differ in numbers alone are told once."""
@@ -174,15 +217,22 @@ class NetworkSweep(Record):
             for text in point.notes:
                 key = point.device, re.sub(r"\d+(\.\d+)?", "#", text)
                 found.setdefault(key, []).append((point, text))
-        several = len({p.device for p in self.points}) > 1
-        for (device, _), told in found.items():
-            first, text = told[0]
-            of_all = len({p.value for p, _ in told}) == len({p.value for p in self.points})
-            values = ", ".join(dict.fromkeys(f"{p.value:g}" for p, _ in told))
-            where = [device] * several + [f"{self.side} {values}"] * (not of_all)
-            alike = len({text for _, text in told}) > 1
-            which = f" (at {self.side} {first.value:g}; alike at the others)" if alike else ""
-            yield f"note: {', '.join(where)}{': ' if where else ''}{text}{which}"
+        notes = (((device, device), self._note(told)) for (device, _), told in found.items())
+        yield from shared_notes(notes, [(p.device, p.device) for p in self.points])
+
+    def _note(self, told: Sequence[tuple[SweepPoint, str]]) -> str:
+        """Return what several points of a device tell alike, and at which values."""
+        (first, text), name = told[0], self._shown.name
+        values = list(dict.fromkeys(p.value for p, _ in told))
+        of_all = len(values) == len({p.value for p in self.points})
+        where = "" if of_all else f"{name} {', '.join(map(self._value, values))}: "
+        alike = len({text for _, text in told}) > 1
+        which = f" (at {name} {self._value(first.value)}; alike at the others)" if alike else ""
+        return f"{where}{text}{which}"
+
+
+def _device_of(point: SweepPoint) -> str:
+    return (point.target or point.device).partition("/")[0]
 
 
 class Asked(TypedDict, total=False):
@@ -283,7 +333,10 @@ def vary(
     def change(_: str, value: float, query: TargetQuery, options: ReadOptions) -> _Question:
         return query, options, (figure, value)
 
-    return _swept(network, devices, figure, values, change, asked)
+    found = _swept(network, devices, figure, values, change, asked)
+    known = all_devices()
+    names = dict.fromkeys(_device_of(p) for p in found.points)
+    return replace(found, own={n: getattr(known.get(n), figure, None) for n in names})
 
 
 _Question = tuple[TargetQuery, ReadOptions, tuple[str, float] | None]

@@ -23,7 +23,9 @@ def interval_note(value: float | None, lower: float | None, upper: float | None)
     """Return a latency with its interval, in words."""
     if lower is None or upper is None or not isfinite(lower):
         return f"{ms_text(value)} ms"
-    return f"{ms_text(value)} ms ({ms_text(lower)} – {ms_text(upper)})"
+    low, high = ms_text(lower), ms_text(upper)
+    # What is known to all its digits, as a sum of a lookup table is, has no interval to tell.
+    return f"{ms_text(value)} ms" if low == high else f"{ms_text(value)} ms ({low} – {high})"
 
 
 def is_wide(values: Sequence[float | None]) -> bool:

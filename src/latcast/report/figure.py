@@ -25,6 +25,8 @@ _NAME_WIDTH = 46
 # Pixels of a label's line and of one of its characters, and those of the narrowest drawing area
 # (of a window of 375): labels that have room there have it in every wider window.
 _LABEL_HEIGHT, _CHARACTER, _NARROWEST = 14, 7, 260
+# Pixels at the left of a drawing that a label may reach into, beside a vertical axis and without.
+_MARGIN, _ROWS_MARGIN = 40, 6
 # Lines of labels above a drawing; what finds no place in them has none.
 _MAX_LEVELS = 8
 
@@ -250,6 +252,30 @@ def label_levels(places: Sequence[tuple[float, float]]) -> list[int | None]:
     return levels
 
 
+def label_places(
+    places: Sequence[tuple[float, float]], length: float, margin: float = 0.0
+) -> list[tuple[int | None, bool]]:
+    """Return the line of each label, and whether it begins at its guide rather than ends there.
+
+    One does that would stick out at the left; it stands above all others, whose guides so end
+    below it.
+
+    Args:
+        places: as of :func:`label_levels`.
+        length: of the axis, in the same unit.
+        margin: what labels may stick out.
+    """
+    starts = [width > at + margin and at < length / 2 for at, width in places]
+    ends = [(at, 0.0 if s else width) for (at, width), s in zip(places, starts, strict=True)]
+    levels = label_levels(ends)
+    top = max((level for level in levels if level is not None), default=-1)
+    for n in sorted(range(len(places)), key=lambda n: -places[n][0]):
+        if starts[n]:
+            top += 1
+            levels[n] = top if top < _MAX_LEVELS else None
+    return list(zip(levels, starts, strict=True))
+
+
 # --- drawing ----------------------------------------------------------------------------------
 
 
@@ -268,19 +294,19 @@ class _Drawing:
         self.across = _Scale.of(figure.x, across, from_zero=has_bars and self.rows)
         self.up = _Scale.of(figure.y, up, from_zero=has_bars and not self.rows)
         self.is_strip = False
-        self.levels = self._label_levels()
-        above = max((level for level in self.levels if level is not None), default=0)
+        self.labels = self._label_places()
+        above = max((level for level, _ in self.labels if level is not None), default=0)
         self.top = TOP + _LABEL_HEIGHT * above
 
-    def _label_levels(self) -> list[int | None]:
-        """Return the line of each guide's label above the drawing, or None where it has none."""
+    def _label_places(self) -> list[tuple[int | None, bool]]:
+        """Return the line of each guide's label above the drawing, and its side of the guide."""
         places = [
             (0.0, 0.0)
             if guide.x is None or not guide.label
             else (_NARROWEST * self.across(guide.x), float(_CHARACTER * len(guide.label) + 8))
             for guide in self.figure.guides
         ]
-        return label_levels(places)
+        return label_places(places, _NARROWEST, _ROWS_MARGIN if self.rows else _MARGIN)
 
     def _values(self, axis: str) -> Iterator[float]:
         """Yield the values that an axis has to hold."""
@@ -334,7 +360,7 @@ class _Drawing:
         figure, self.is_strip = self.figure, True
         of = escape(printable(figure.y.label))
         yield f'<div class="strips" data-of="{of}">'
-        if any(level is not None for level in self.levels):
+        if any(level is not None for level, _ in self.labels):
             yield self._start(self.top, 'class="guides" aria-hidden="true"')
             yield from self._beside_all(self.top - 2)
             yield "</svg>"
@@ -406,7 +432,7 @@ class _Drawing:
 
     def _guides(self, top: float, bottom: float) -> Iterator[str]:
         yield '<g stroke="var(--ink, #1c2330)" stroke-dasharray="4 3">'
-        for guide, level in zip(self.figure.guides, self.levels, strict=True):
+        for guide, (level, _) in zip(self.figure.guides, self.labels, strict=True):
             if guide.x is not None:
                 start = top if self.is_strip else top - _LABEL_HEIGHT * (level or 0)
                 ends = (self.x_of(guide.x), start, self.x_of(guide.x), bottom)
@@ -426,11 +452,9 @@ class _Drawing:
         """Yield the labels of guides: above the drawing, or of level ones at its right side."""
         yield '<g class="guide" fill="var(--ink, #1c2330)" text-anchor="end">'
         taken: list[float] = []
-        for guide, level in zip(self.figure.guides, self.levels, strict=True):
+        for guide, (level, starts) in zip(self.figure.guides, self.labels, strict=True):
             text = escape(printable(guide.label))
             if guide.x is not None and level is not None:
-                # One alone is where there is more room.
-                starts = sum(n is not None for n in self.levels) == 1 and self.across(guide.x) < 0.5
                 side = 'dx="4" text-anchor="start"' if starts else 'dx="-4"'
                 at = f'x="{self.x_of(guide.x)}" y="{top - _LABEL_HEIGHT * level:g}"'
                 yield f"<text {at} {side}>{text}</text>"

@@ -10,6 +10,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def breaks(text: str) -> str:
+    """Return a text as HTML that may wrap behind a slash, as targets and paths have them."""
+    from html import escape
+
+    return escape(printable(text)).replace("/", "/<wbr/>")
+
+
 def start_of(text: str, width: int) -> str:
     """Return the first characters of a text, with an ellipsis where it is cut."""
     clean = printable(text)

@@ -12,6 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from .drawing import DRAWN, forecast_drawing
+from .markup import breaks
 from .page import environment, split
 from .record import Column, Section, Table
 from .text import (
@@ -153,11 +154,14 @@ def _circle(
 
 
 MAX_KERNELS = 25
+# Characters of a fact of a model beyond which a table has no room for it.
+_SHORT_FACT = 24
 
 # Of a model's card, in the order in which they are shown.
 _SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
 
 Record = Mapping[str, Any]
+Fact = tuple[str, str]
 
 
 @cache
@@ -174,6 +178,7 @@ def templates() -> Environment:
         "bound": bound_text,
         "shape": shape_text,
         "sides": sides_text,
+        "breaks": lambda text: Markup(breaks(text)),  # noqa: S704  # which has escaped it
     }
     made.filters.update(filters)
     return made
@@ -197,7 +202,9 @@ def network_sections(record: Record) -> Iterator[Section]:
         drawings=drawings,
         undrawn=[sum(k["share"] for k in d["kernels"] if not k["macs"]) for d in devices],
         kernels=_kernels(devices),
-        facts=[[(word, text) for word, text in _facts(d["model"]) if text] for d in devices],
+        headings=short_names([d["target"] for d in devices]),
+        facts=_shared([d["target"] for d in devices], [dict(_facts(d["model"])) for d in devices]),
+        is_extrapolated=any(k["doubt"] for k, _ in _kernels(devices)),
         families=[_families(d["model"].get("metrics_by_family")) for d in devices],
     )  # fmt: skip
     drawing = forecast_drawing(record)
@@ -229,7 +236,40 @@ def _kernels(devices: Sequence[Record]) -> list[tuple[Record, list[float | None]
     return [(k, [k["ms"], *(t.get(k["name"]) for t in times)]) for k in rows]
 
 
-def _facts(card: Record) -> Iterator[tuple[str, str]]:
+def short_names(targets: Sequence[str]) -> list[str]:
+    """Return targets without the parts that all of them have, but with their devices.
+
+    A narrow column has no room for more: of ``a/pytorch/b1`` and ``a/pytorch/b1/fp16`` they are
+    ``a`` and ``a/fp16``.
+    """
+    rests = [target.split("/")[1:] for target in targets]
+    shared = set(rests[0]).intersection(*rests)
+    return [
+        "/".join([target.partition("/")[0], *(part for part in rest if part not in shared)])
+        for target, rest in zip(targets, rests, strict=True)
+    ]
+
+
+def _shared(
+    targets: Sequence[str], facts: Sequence[Mapping[str, str]]
+) -> tuple[list[Fact], Markup | None, list[list[Fact]]]:
+    """Return the facts that all cards have alike, and those of each; empty ones are left out.
+
+    Facts of each are a table where they are short, else a list for each.
+    """
+    alike = {word for word in facts[0] if len({own[word] for own in facts}) == 1}
+    shared = [(word, text) for word, text in facts[0].items() if word in alike and text]
+    own = [[(w, t) for w, t in each.items() if w not in alike and t] for each in facts]
+    longest = max((len(text) for each in own for _, text in each), default=0)
+    if not 0 < longest <= _SHORT_FACT:
+        return shared, None, own
+    words = [word for word in facts[0] if word not in alike]
+    columns = [Column("target", "target"), *(Column(word, word) for word in words)]
+    rows = [{"target": t, **each} for t, each in zip(targets, facts, strict=True)]
+    return shared, Markup(Table(columns, rows).to_html()), [[] for _ in facts]  # noqa: S704
+
+
+def _facts(card: Record) -> Iterator[Fact]:
     """Return the facts of a model's card."""
     data = card.get("data") or []
     datasets = data if isinstance(data, list) else [data]

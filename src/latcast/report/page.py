@@ -22,6 +22,8 @@ from .markup import printable
 
 # Rows of a table: more would make a page of megabytes, which --json is for.
 MAX_ROWS = 500
+# Characters of a title beyond which it names the first result alone.
+_LONG_TITLE = 90
 
 
 @cache
@@ -90,7 +92,7 @@ class _Result:
 def page(
     records: Sequence[Any],
     *,
-    names: Sequence[str] = (),
+    title: str = "",
     command: str = "",
     files: Mapping[str, str] | None = None,
     made: datetime | None = None,
@@ -99,14 +101,13 @@ def page(
 
     Args:
         records: of :class:`latcast.report.record.Record`.
-        names: of the records, where there are several; their headlines by default.
+        title: of the page; by default it is made of the records' headlines.
         command: that they are of, as it was typed.
         files: that they were made from -> their SHA-256.
         made: when; now by default.
     """
     results = []
     for n, record in enumerate(records):
-        headline = names[n] if names else record.headline()
         sections = [
             (f"s{n}-{m}", _capitalized(heading), Markup("").join(map(_part, parts)))
             for m, (heading, parts) in enumerate(record.sections())
@@ -115,7 +116,7 @@ def page(
         told = answer.lower()
         notes = [note.removeprefix("note: ") for note in record.doubts()]
         notes = [note for note in notes if note.lower() not in told]
-        results.append(_Result(f"r{n}", headline, answer, notes, sections))
+        results.append(_Result(f"r{n}", record.headline(), answer, notes, sections))
     # What draws networks is only in the pages that show one.
     has_drawing = any('class="drawing"' in body for r in results for _, _, body in r.sections)
     names_of = ("page", "drawing") if has_drawing else ("page",)
@@ -124,7 +125,7 @@ def page(
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return environment().get_template("page.html.j2").render(
         results=results,
-        title=results[0].headline if len(results) == 1 else f"{len(results)} results",
+        title=title or _title([r.headline for r in results]),
         command=command,
         files=files or {},
         made=(made or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
@@ -133,6 +134,20 @@ def page(
         script=Markup(script),  # noqa: S704
         digest=digest,
     )  # fmt: skip
+
+
+def _title(headlines: Sequence[str]) -> str:
+    """Return the title of a page of several results: their subject where they have one."""
+    if len(headlines) == 1:
+        return headlines[0]
+    subjects = {headline.partition(": ")[0] for headline in headlines}
+    if len(subjects) == 1 and all(": " in headline for headline in headlines):
+        (subject,) = subjects
+        return f"{subject}: {', '.join(h.partition(': ')[2] for h in headlines)}"
+    shown = "; ".join(headlines)
+    if len(shown) <= _LONG_TITLE:
+        return shown
+    return f"{headlines[0]}, and {len(headlines) - 1} more"
 
 
 def _part(part: Any) -> Markup:

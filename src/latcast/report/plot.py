@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._imports import require
 
-from .figure import COLOURS, Axis, Figure, Guide, Series, label_levels, ticks
+from .figure import COLOURS, Axis, Figure, Guide, Series, label_places, ticks
 from .markup import number_text
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def draw(figure: Figure, axes: Axes) -> Axes:
         _axis(axes, name, axis)
     if rows:
         axes.invert_yaxis()
-    for guide, level in zip(figure.guides, _guide_levels(figure, axes), strict=True):
-        _guide(figure, guide, axes, level)
+    for guide, label in zip(figure.guides, _label_places(figure, axes), strict=True):
+        _guide(figure, guide, axes, *label)
     axes.set_title(_plain(figure.title), loc="left", fontsize="medium")
     if len(figure.legend) > 1:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -154,8 +154,8 @@ def _bars(
         axes.bar(at, lengths, bottom=starts, width=0.7, color=colour, label=label)
 
 
-def _guide_levels(figure: Figure, axes: Axes) -> list[int | None]:
-    """Return the line of each guide's label, from the top, or None where it has none."""
+def _label_places(figure: Figure, axes: Axes) -> list[tuple[int | None, bool]]:
+    """Return the line of each guide's label, from the top, and its side of the guide."""
     upright = [g.x is not None and bool(g.label) for g in figure.guides]
     places = [
         (_across(figure, guide, axes) * _POINTS, _CHARACTER * len(guide.label) + 6.0)
@@ -163,7 +163,7 @@ def _guide_levels(figure: Figure, axes: Axes) -> list[int | None]:
         else (0.0, 0.0)
         for guide, is_upright in zip(figure.guides, upright, strict=True)
     ]
-    return label_levels(places)
+    return label_places(places, _POINTS)
 
 
 def _across(figure: Figure, guide: Guide, axes: Axes) -> float:
@@ -173,15 +173,13 @@ def _across(figure: Figure, guide: Guide, axes: Axes) -> float:
     return found
 
 
-def _guide(figure: Figure, guide: Guide, axes: Axes, level: int | None) -> None:
+def _guide(figure: Figure, guide: Guide, axes: Axes, level: int | None, starts: bool) -> None:
     how: dict[str, Any] = {"color": "gray", "linestyle": "--", "linewidth": 1}
     if guide.x is not None:
         x = figure.x.scale * guide.x
         axes.axvline(x, **how)
         if level is None:
             return
-        is_alone = sum(g.x is not None for g in figure.guides) == 1
-        starts = is_alone and _across(figure, guide, axes) < 0.5
         axes.annotate(
             _plain(guide.label), (x, 1), xycoords=("data", "axes fraction"), fontsize="small",
             ha="left" if starts else "right", va="top",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 from latcast._names import short_repr, unknown_name
 
 from .frame import Tabular
-from .markup import printable, start_of
+from .markup import breaks, printable, start_of
 from .reading import HOMES, key_of, read_fields
 
 if TYPE_CHECKING:
@@ -287,8 +287,6 @@ class Table:
         Columns of numbers have the class ``number``, those of texts that may wrap ``long`` or
         ``longer``; headings that do have ``head``.
         """
-        from html import escape
-
         cells = self._cells(self.rows[:most])
         columns = list(zip(*cells, strict=True)) or [()] * len(self.columns)
         kinds = list(map(_kind_of, columns))
@@ -296,7 +294,7 @@ class Table:
         def row(texts: Sequence[str], tag: str, kinds: Sequence[str], more: str = "") -> str:
             classes = [f' class="{kind}"' if kind else "" for kind in kinds]
             return "<tr>" + "".join(
-                f"<{tag}{more}{kind}>{escape(printable(text))}</{tag}>"
+                f"<{tag}{more}{kind}>{breaks(text)}</{tag}>"
                 for kind, text in zip(classes, texts, strict=True)
             ) + "</tr>"  # fmt: skip
 
@@ -305,7 +303,7 @@ class Table:
                     for k, label in zip(kinds, labels, strict=True)]  # fmt: skip
         head = row(labels, "th", headings, ' scope="col"')
         body = "".join(row(texts, "td", kinds) for texts in cells)
-        caption = f"<caption>{escape(printable(self.title))}</caption>" if self.title else ""
+        caption = f"<caption>{breaks(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 

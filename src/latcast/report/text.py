@@ -119,17 +119,27 @@ def interval_column(
     return Column(f"{100 * coverage:g} % interval", ends, form, detail=0, ends=("lower", "upper"))
 
 
-def shared_notes(notes: Iterable[tuple[str, str]], everywhere: int) -> Iterator[str]:
-    """Notes of several rows, each once: a row's name and its note -> which rows it is of.
+def shared_notes(
+    notes: Iterable[tuple[tuple[str, str], str]], targets: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Notes of several targets, each once, with the names of the devices that it is of.
 
-    One that so many rows share, all that there are, is told without their names.
+    One of all targets is told without names, one of some targets of a device with theirs.
+
+    Args:
+        notes: device and target of a row, and its note.
+        targets: device and target of all rows.
     """
-    told: dict[str, list[str]] = {}
-    for name, text in notes:
-        told.setdefault(text, []).append(name)
-    for text, names in told.items():
-        of = "" if len(names) == everywhere else f"{', '.join(names)}: "
-        yield f"note: {of}{text}"
+    told: dict[str, dict[tuple[str, str], None]] = {}
+    for row, text in notes:
+        told.setdefault(text, {})[row] = None
+    for text, rows in told.items():
+        if set(targets) <= set(rows):
+            yield f"note: {text}"
+            continue
+        whole = {device for device, _ in rows} - {d for d, t in targets if (d, t) not in rows}
+        names = dict.fromkeys(device if device in whole else target for device, target in rows)
+        yield f"note: {', '.join(names)}: {text}"
 
 
 def count_text(value: float) -> str:

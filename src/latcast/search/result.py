@@ -451,6 +451,7 @@ class SearchRecord(Record):
         if self.stopped is not None:
             why = "interrupted" if self.stopped == "interrupted" else "out of time"
             yield f"{why}: the best found so far"
+        yield from super().doubts()
 
     def summary(self) -> str:
         """How much was searched, in a line."""
