@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from math import log10
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,22 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latcast.report.markup import printable
-from latcast.report.network_page import _shared, draw_roofline, environment, short_names
-from latcast.report.text import bytes_text, count_text, extrapolation_text, ms_beside, ms_text
+from latcast.report.network_page import _shared, environment, roofline, short_names
+from latcast.report.text import (
+    KIND_COLOURS,
+    bytes_text,
+    count_text,
+    extrapolation_text,
+    ms_beside,
+    ms_text,
+)
 
 
 def kernel(**changes: Any) -> dict[str, Any]:
     return {
         "name": "conv_1", "operators": "conv", "kind": "conv", "ms": 1.0, "macs": 10**9,
-        "moved_bytes": 10**8, "gflop_s": 2.0, **changes,
+        "moved_bytes": 10**8, "gflop_s": 2.0, "share": 0.2, **changes,
     }  # fmt: skip
-
-
-def circles(kernels: list[dict[str, Any]], peaks: dict[str, Any] | None) -> list[Any]:
-    drawing = draw_roofline(kernels, peaks)
-    assert drawing is not None
-    root = ElementTree.fromstring(drawing)
-    return [root, *root.iter("{http://www.w3.org/2000/svg}circle")]
 
 
 PEAKS = {"title": "a", "cores": 1, "peak_flops": 1e11, "bandwidth_gb_s": 10.0}
@@ -60,52 +60,55 @@ def test_doubts_in_words() -> None:
     assert extrapolation_text(unknown).endswith(": the cost is not known")
 
 
-def test_points_and_roof_are_in_proportion_to_logarithms() -> None:
-    root, first, second = circles(
-        [kernel(), kernel(ms=0.5, gflop_s=20.0, moved_bytes=10**7)], PEAKS
-    )
-    # A decade to the right is as wide between the circles as between the grid's lines.
-    x = sorted({float(e.attrib["x1"]) for e in root.iter("{http://www.w3.org/2000/svg}line")
-                if e.attrib["x1"] == e.attrib["x2"]})  # fmt: skip
-    moved = float(second.attrib["cx"]) - float(first.attrib["cx"])
-    assert moved == pytest.approx(x[1] - x[0], rel=1e-3)
-    assert float(second.attrib["cy"]) < float(first.attrib["cy"])
-    assert float(second.attrib["r"]) < float(first.attrib["r"])
-    (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
-    (x0, y0), (x1, y1), (_, y2) = [
-        tuple(map(float, p.split(","))) for p in line.attrib["points"].split()
+def test_a_roofline_has_a_circle_for_each_kernel_and_a_roof() -> None:
+    kernels = [
+        kernel(),
+        kernel(name="b", kind="depthwise_conv", ms=0.5, gflop_s=50.0, macs=5 * 10**8),
+        kernel(name="pool", macs=0),
     ]
-    assert y1 == y2
-    # Below the ridge GFLOP/s grow as FLOP per byte.
-    y = sorted({float(e.attrib["y1"]) for e in root.iter("{http://www.w3.org/2000/svg}line")
-                if e.attrib["y1"] == e.attrib["y2"]})  # fmt: skip
-    assert (y0 - y1) / (y[1] - y[0]) == pytest.approx((x1 - x0) / (x[1] - x[0]), rel=2e-3)
+    figure = roofline("Roofline of a", kernels, PEAKS)
+    assert figure is not None
+    assert (figure.x.log, figure.y.log) == (True, True)
+    conv, depthwise, roof = figure.series
+    assert (conv.name, conv.colour) == ("conv", KIND_COLOURS["conv"])
+    assert (list(conv.x), list(conv.y), list(conv.sizes)) == ([20.0], [2.0], [1.0])
+    assert depthwise.name == "depthwise conv"
+    # Where arithmetic and memory take as long, at 10 FLOP per byte, is the corner of the roof.
+    assert (list(roof.x), list(roof.y)) == ([10.0, 10.0, 20.0], [100.0, 100.0, 100.0])
+    assert "what a can do with all of its 1 cores: 10 GB/s, 100 GFLOP/s." in figure.caption
+    assert "20.0 % of the ms, are not drawn" in figure.caption
+    # Half the milliseconds are half the area, whatever the kind.
+    radii = [float(r) - 2.5 for r in re.findall(r' r="([\d.]+)" fill-opacity', figure.to_svg())]
+    assert radii[0] / radii[1] == pytest.approx(2**0.5, rel=1e-2)
 
 
-def test_a_point_on_the_roof_is_drawn_on_it() -> None:
-    at_ridge = kernel(macs=5 * 10**8, moved_bytes=10**8, gflop_s=100.0)
-    root, point = circles([at_ridge], PEAKS)
-    (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
-    ridge = line.attrib["points"].split()[1].split(",")
-    assert float(point.attrib["cx"]) == pytest.approx(float(ridge[0]), abs=0.2)
-    assert float(point.attrib["cy"]) == pytest.approx(float(ridge[1]), abs=0.2)
-    assert log10(2 * at_ridge["macs"] / at_ridge["moved_bytes"]) == 1
+def test_below_the_corner_a_roof_grows_with_the_intensity() -> None:
+    figure = roofline("a", [kernel(macs=5 * 10**6), kernel(macs=5 * 10**9)], PEAKS)
+    assert figure is not None
+    roof = figure.series[-1]
+    assert (list(roof.x), list(roof.y)) == ([0.1, 10.0, 100.0], [1.0, 100.0, 100.0])
 
 
 def test_labels_of_a_fast_device_need_no_exponents() -> None:
     fast = {**PEAKS, "peak_flops": 82.6e12, "bandwidth_gb_s": 1008.0}
-    root, _ = circles([kernel(gflop_s=14_674.0)], fast)
-    text = " ".join(root.itertext())
-    assert {"82.6 TFLOP/s", "1.01 TB/s", "100,000"} <= {e.text for e in root.iter() if e.text}
-    assert "14.7 TFLOP/s" in text
+    figure = roofline("a", [kernel(gflop_s=14_674.0)], fast)
+    assert figure is not None
+    text = figure.to_html()
+    for told in ("1.01 TB/s", "82.6 TFLOP/s", "14.7 TFLOP/s", ">20,000<"):
+        assert told in text
     assert "e+" not in text
 
 
-def test_no_drawing_without_products_and_no_roof_without_peaks() -> None:
-    assert draw_roofline([kernel(macs=0)], PEAKS) is None
-    for peaks in (None, {**PEAKS, "peak_flops": None}):
-        root, *_ = circles([kernel()], peaks)
-        assert not list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+def test_no_roofline_without_products_and_no_roof_without_peaks() -> None:
+    assert roofline("a", [kernel(macs=0)], PEAKS) is None
+    for peaks, why in (
+        (None, "no peaks of this one"),
+        ({**PEAKS, "peak_flops": None}, "precision"),
+    ):
+        figure = roofline("a", [kernel()], peaks)
+        assert figure is not None
+        assert [series.name for series in figure.series] == ["conv"]
+        assert why in figure.caption
 
 
 def test_kernels_beside_those_of_a_runtime_that_fuses_otherwise() -> None:

@@ -390,7 +390,7 @@ class DeviceList(Record):
 
     def beside_each_other(self) -> Iterator[Table | str]:
         """The devices with all figures that are known of one of them, a column for each device."""
-        columns = [Column("", lambda figure: figure.label)]
+        columns = [Column("specification", lambda figure: figure.label)]
         columns += [Column(d.name, lambda figure, d=d: figure.cell(d)) for d in self.devices]
         known = [f for f in _FIGURES if any(f.cell(d) != MISSING for d in self.devices)]
         yield Table(columns, known, "Specifications")

@@ -289,7 +289,10 @@ def scored_sections(record: Record, groups: Sequence[GroupErrors]) -> Iterator[S
     from latcast.report.page import sections_of
 
     tables = [Table(_GROUP_COLUMNS, groups, "errors by group, in numbers")] if groups else []
-    yield from sections_of(record.figures(), [*record.parts(), *tables])
+    for heading, parts in sections_of(record.figures(), [*record.parts(), *tables]):
+        # What the page is of stands above all of it.
+        rest = heading.removeprefix(record.headline())
+        yield (heading if rest == heading else f"Scores{rest}"), parts
 
 
 def scored_figures(

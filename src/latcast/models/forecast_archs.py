@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import AT_ONCE, Column, Record, Table, numbered
-from latcast.report.text import (
-    interval_column,
-    ms_text,
-)
+from latcast.report.record import AT_ONCE, Column, Record, Section, Table, numbered
+from latcast.report.text import interval_column, ms_text, shared_notes
 
 from .forecast_records import answer_of
 
@@ -151,11 +148,25 @@ class ArchsForecast(Record):
                 title = f"Where the milliseconds go on {d.device}"
                 yield charts.bars(title, sorted(blocks, key=lambda b: -b[1])[:15], "ms", of="block")
 
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        figures = {figure.title: figure for figure in self.figures()}
+        blocks = {title: figure for title, figure in figures.items() if figure.y.label == "block"}
+        yield from sections_of((f for t, f in figures.items() if t not in blocks), ())
+        answered = [d for d in self.devices if d.error is None]
+        yield from sections_of((), (table for d in answered for table in [*d.parts()][:1]))
+        # Blocks in numbers stand below their drawing.
+        tables = {f"Where the milliseconds go on {d.device}": [*d.parts()][1:] for d in answered}
+        yield from ((title, [figure, *tables[title]]) for title, figure in blocks.items())
+
     def parts(self) -> Iterator[Table | str]:
         for device in self.devices:
             if device.error is None:
                 yield from device.parts()
 
     def doubts(self) -> Iterator[str]:
-        for device in self.devices:
-            yield from (f"note: {text}" for text in device.notes)
+        yield from shared_notes(
+            (((d.device, d.target or d.device), text) for d in self.devices for text in d.notes),
+            [(d.device, d.target or "") for d in self.devices if d.error is None],
+        )

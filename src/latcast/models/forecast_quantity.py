@@ -10,6 +10,7 @@ from latcast.data import Quantity, quantity
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 from latcast.report.record import MISSING, Column, Record, Table, lazy
+from latcast.report.text import shared_notes
 from latcast.spaces import Archs, SearchSpace
 
 from .forecast_network import batch_notes, graph_reader, rows_of
@@ -102,8 +103,10 @@ class QuantityForecast(Record):
                 yield Table(columns, device.networks, f"{device.device} ({device.target}){space}")
 
     def doubts(self) -> Iterator[str]:
-        for device in self.devices:
-            yield from (f"note: {text}" for text in device.notes)
+        yield from shared_notes(
+            (((d.device, d.target or d.device), text) for d in self.devices for text in d.notes),
+            [(d.device, d.target or "") for d in self.devices if d.error is None],
+        )
 
 
 def forecast_quantity(

@@ -323,7 +323,8 @@ class NetworkForecast(Record):
             yield network
             yield from others
             if specified := self._specified():
-                yield "The devices", list(DeviceList(specified).beside_each_other())
+                heading = "The devices" if len(specified) > 1 else "The device"
+                yield heading, list(DeviceList(specified).beside_each_other())
             yield made
 
     def _specified(self) -> tuple[Device, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
+from statistics import median
 from typing import Any
 
-from .figure import Axis, Figure, Guide, Series
+from .figure import COLOURS, Axis, Figure, Guide, Series
 from .text import KIND_COLOURS, OTHER_COLOUR, ms_text
 
 # Rows of a figure: of more, tables tell.
 MAX_ROWS = 30
 # Largest over smallest value from which an axis counts decades.
 _DECADES = 12.0
+# Name of the groups that have no colour of their own.
+_OTHERS = "other groups"
 # Of the whole, for a colour of its own.
 _MIN_SHARE = 0.01
 
@@ -104,12 +107,16 @@ def shares(
 def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure:
     """Draw predicted against measured values, in a colour for each group.
 
+    Of more groups than there are colours, those whose rows are furthest off have one.
+
     Args:
         title: of the figure.
         groups: name -> rows with ``measured``, ``predicted``, ``lower``, ``upper`` and ``name``.
         unit: of the values.
     """
     rows = [r for own in groups.values() for r in own]
+    names = {id(r): name for name, own in groups.items() for r in own}
+    groups = _furthest_off(groups, len(COLOURS) - 1)
     wide = is_wide([v for r in rows for v in (r.measured, r.predicted)])
     series = tuple(
         Series(
@@ -119,10 +126,12 @@ def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure
             lower=[r.lower for r in own],
             upper=[r.upper for r in own],
             labels=[
-                f"{r.name}\nmeasured {ms_text(r.measured)} {unit}, predicted "
+                "\n".join(filter(None, [r.name, names[id(r)]]))
+                + f"\nmeasured {ms_text(r.measured)} {unit}, predicted "
                 f"{ms_text(r.predicted)} ({100 * (r.predicted / r.measured - 1):+.1f} %)"
                 for r in own
             ],
+            colour=OTHER_COLOUR if name == _OTHERS else "",
         )
         for name, own in groups.items()
     )
@@ -132,6 +141,17 @@ def parity(title: str, groups: Mapping[str, Sequence[Any]], unit: str) -> Figure
         "On the line, predicted equals measured; above it the prediction is too slow. Upright "
         "strokes are prediction intervals.",
     )  # fmt: skip
+
+
+def _furthest_off(groups: Mapping[str, Sequence[Any]], most: int) -> Mapping[str, Sequence[Any]]:
+    """Return so many groups, those of the largest median errors, and the rows of all others."""
+    if len(groups) <= most:
+        return groups
+    off = {n: median(abs(r.predicted / r.measured - 1) for r in own) for n, own in groups.items()}
+    kept = sorted(off, key=lambda name: -off[name])[: most - 1]
+    others = [r for name, own in groups.items() if name not in kept for r in own]
+    # The others are drawn first, below the ones that are told apart.
+    return {_OTHERS: others} | {name: own for name, own in groups.items() if name in kept}
 
 
 def coverages(scores: Mapping[str, float], title: str = "What intervals hold") -> Iterator[Figure]:

@@ -484,7 +484,7 @@ class _Drawing:
             yield "</g>"
 
     def _points(self, series: Series, places: Sequence[int]) -> Iterator[str]:
-        largest = max(series.sizes, default=1.0) or 1.0
+        largest = max((s for each in self.figure.series for s in each.sizes), default=1.0) or 1.0
         for n in places[:: -(-len(places) // MAX_POINTS) or 1]:
             x, y = series.x[n], series.y[n]
             if not (math.isfinite(x) and math.isfinite(y)):

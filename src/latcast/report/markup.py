@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Context
+from html import escape
+
+_LONG_WORD = re.compile(r"(\S{12,})")
+_PARTS = re.compile(r"(?<=\w[/_,=.])(?=\w)")
 
 
 def printable(text: str) -> str:
@@ -11,10 +16,12 @@ def printable(text: str) -> str:
 
 
 def breaks(text: str) -> str:
-    """Return a text as HTML that may wrap behind a slash, as targets and paths have them."""
-    from html import escape
-
-    return escape(printable(text)).replace("/", "/<wbr/>")
+    """Return a text as HTML whose long names may wrap between their parts: ``a/b_c(d=1,e=2)``."""
+    pieces = _LONG_WORD.split(printable(text))
+    # Every second one is a long word.
+    for n in range(1, len(pieces), 2):
+        pieces[n] = "\0".join(_PARTS.split(pieces[n]))
+    return escape("".join(pieces)).replace("\0", "<wbr/>")
 
 
 def start_of(text: str, width: int) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from math import ceil, floor, log10, sqrt
 from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
 
 from .drawing import DRAWN, forecast_drawing
-from .markup import breaks
+from .figure import Axis, Figure, Series
+from .markup import printable
 from .page import environment, split
 from .record import Column, Section, Table
 from .text import (
@@ -30,133 +29,14 @@ from .text import (
     sides_text,
 )
 
-WIDTH, HEIGHT = 720, 380
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
 # Kernels: the cheapest of a larger network would only be dots under dots.
 MAX_DRAWN = 400
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """Decades of both axes.
-
-    Attributes:
-        x: first and last exponent of FLOP per byte.
-        y: likewise of GFLOP/s.
-    """
-
-    x: tuple[int, int]
-    y: tuple[int, int]
-
-    def at(self, intensity: float, gflop_s: float) -> Point:
-        """Return where a point is drawn."""
-        (x0, x1), (y0, y1) = self.x, self.y
-        right = (log10(intensity) - x0) / (x1 - x0)
-        up = (log10(gflop_s) - y0) / (y1 - y0)
-        return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
-
-
-def roofline(
-    kernels: Sequence[Mapping[str, Any]], specification: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """Return GFLOP/s by FLOP per byte moved, a circle for each kernel, its area by milliseconds.
-
-    Williams, Waterman and Patterson, *Roofline: an insightful visual performance model for
-    multicore architectures* (2009).
-
-    Args:
-        kernels: of a device's record.
-        specification: its peaks, whose roof is drawn; or None.
-
-    Returns:
-        What the template ``roofline.svg.j2`` draws; None where no kernel multiplies.
-    """
-    drawn = sorted((k for k in kernels if k["macs"] and k["moved_bytes"]), key=lambda k: -k["ms"])
-    drawn = drawn[:MAX_DRAWN]
-    if not drawn:
-        return None
-    ridge = _ridge(specification)
-    points = [(2 * k["macs"] / k["moved_bytes"], k["gflop_s"]) for k in drawn]
-    axes = _axes([*points, *([] if ridge is None else [ridge])])
-    return {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "left": LEFT,
-        "right": WIDTH - RIGHT,
-        "top": TOP,
-        "bottom": HEIGHT - BOTTOM,
-        "middle": (TOP + HEIGHT - BOTTOM) / 2,
-        "across": [(axes.at(10.0**n, 10.0 ** axes.y[0])[0], _power(n)) for n in _each(axes.x)],
-        "up": [(axes.at(10.0 ** axes.x[0], 10.0**n)[1], _power(n)) for n in _each(axes.y)],
-        "roof": None if ridge is None else _roof(axes, ridge),
-        "circles": [
-            _circle(axes, k, p, drawn[0]["ms"]) for k, p in zip(drawn, points, strict=True)
-        ],
-    }
-
-
-def _ridge(specification: Mapping[str, Any] | None) -> Point | None:
-    """Return FLOP per byte and GFLOP/s of the roof's corner, or None where it is not known."""
-    if not specification or not specification["peak_flops"]:
-        return None
-    peak = specification["peak_flops"] / 1e9
-    return peak / specification["bandwidth_gb_s"], peak
-
-
-def _axes(points: Iterable[Point]) -> _Axes:
-    intensities, rates = zip(*points, strict=True)
-    return _Axes(_decades(intensities), _decades(rates))
-
-
-def _decades(values: Iterable[float]) -> tuple[int, int]:
-    exponents = [log10(v) for v in values]
-    first, last = floor(min(exponents)), ceil(max(exponents) + 0.05)
-    return first, max(last, first + 1)
-
-
-def _each(decades: tuple[int, int]) -> range:
-    return range(decades[0], decades[1] + 1)
-
-
-def _power(exponent: int) -> str:
-    return f"{10**exponent:,}" if exponent >= 0 else f"{10.0**exponent:g}"
-
-
-def _roof(axes: _Axes, corner: Point) -> dict[str, Any]:
-    """Return the roof inside of the axes, and the places of its labels."""
-    ridge, peak = corner
-    lowest = min(max(10.0 ** axes.x[0], ridge / peak * 10.0 ** axes.y[0]), ridge)
-    path = [(lowest, peak / ridge * lowest), corner, (max(10.0 ** axes.x[1], ridge), peak)]
-    corners = [axes.at(*point) for point in path]
-    (x0, y0), (x1, y1), (x2, y2) = corners
-    return {
-        "corners": corners,
-        "peak": peak,
-        "peak_at": (x2 - 4, y2 - 5),
-        "slope": peak / ridge,
-        "slope_at": ((x0 + x1) / 2 - 8, (y0 + y1) / 2 - 8),
-    }
-
-
-def _circle(
-    axes: _Axes, kernel: Mapping[str, Any], point: Point, largest_ms: float
-) -> dict[str, Any]:
-    x, y = axes.at(*point)
-    return {
-        "kernel": kernel,
-        "x": x,
-        "y": y,
-        "radius": 2.5 + 9 * sqrt(kernel["ms"] / largest_ms),
-        "colour": KIND_COLOURS.get(kernel["kind"], OTHER_COLOUR),
-    }
-
-
 MAX_KERNELS = 25
 # Characters of a fact of a model beyond which a table has no room for it.
 _SHORT_FACT = 24
 
+# The section of the template before which the network and its rooflines are drawn.
+_AFTER_DRAWINGS = "Unsupported operators and extrapolation"
 # Of a model's card, in the order in which they are shown.
 _SCORES = ("mape", "median_error", "within_10", "within_25", "coverage_90")
 
@@ -173,12 +53,10 @@ def templates() -> Environment:
         "count": count_text,
         "bytes": bytes_text,
         "percent": lambda share: f"{100 * share:.1f} %",
-        "px": lambda value: f"{value:.5g}",
         "extrapolation": extrapolation_text,
         "bound": bound_text,
         "shape": shape_text,
         "sides": sides_text,
-        "breaks": lambda text: Markup(breaks(text)),  # noqa: S704  # which has escaped it
     }
     made.filters.update(filters)
     return made
@@ -192,15 +70,12 @@ def network_sections(record: Record) -> Iterator[Section]:
             devices that are answered.
     """
     devices = record["devices"]
-    drawings = [draw_roofline(d["kernels"], d["specification"]) for d in devices]
     body = templates().get_template("network.html.j2").render(
         network=record["network"],
         inputs=record["inputs"],
         notes=record["notes"],
         devices=devices,
         unsupported=record["uncosted"],
-        drawings=drawings,
-        undrawn=[sum(k["share"] for k in d["kernels"] if not k["macs"]) for d in devices],
         kernels=_kernels(devices),
         headings=short_names([d["target"] for d in devices]),
         facts=_shared([d["target"] for d in devices], [dict(_facts(d["model"])) for d in devices]),
@@ -209,23 +84,100 @@ def network_sections(record: Record) -> Iterator[Section]:
     )  # fmt: skip
     drawing = forecast_drawing(record)
     for heading, parts in split(body):
-        if heading == "Roofline" and drawing is not None:
-            yield DRAWN, [drawing]
+        if heading == _AFTER_DRAWINGS:
+            if drawing is not None:
+                yield DRAWN, [drawing]
+            yield "Roofline", list(_rooflines(devices))
         yield heading, parts
 
 
-def draw_roofline(kernels: Sequence[Record], specification: Record | None) -> Markup | None:
-    """Return a roofline as SVG, or None where no kernel multiplies.
+def roofline(title: str, kernels: Sequence[Record], specification: Record | None) -> Figure | None:
+    """Draw GFLOP/s by FLOP per byte moved, a circle for each kernel, its area by milliseconds.
+
+    Williams, Waterman and Patterson, *Roofline: an insightful visual performance model for
+    multicore architectures* (2009).
 
     Args:
+        title: of the figure.
         kernels: of a device's record.
         specification: its peaks, whose roof is drawn; or None.
+
+    Returns:
+        None where no kernel multiplies.
     """
-    found = roofline(kernels, specification)
-    if found is None:
+    drawn = sorted((k for k in kernels if k["macs"] and k["moved_bytes"]), key=lambda k: -k["ms"])
+    drawn = drawn[:MAX_DRAWN]
+    if not drawn:
         return None
-    drawn = templates().get_template("roofline.svg.j2").render(found)
-    return Markup(drawn)  # noqa: S704  # of our own template, which escapes
+    series = [
+        _circles(kind, [k for k in drawn if k["kind"] == kind])
+        for kind in dict.fromkeys(k["kind"] for k in drawn)
+    ]
+    intensities = [_intensity(k) for k in drawn]
+    series += _roof(specification, min(intensities), max(intensities))
+    x = Axis("FLOP per byte of memory traffic", log=True)
+    left_out = sum(k["share"] for k in kernels if not k["macs"])
+    caption = (
+        f"{_roof_text(specification)} Kernels without multiply-accumulates, "
+        f"{100 * left_out:.1f} % of the ms, are not drawn."
+    )
+    return Figure(title, x, Axis("GFLOP/s", log=True), tuple(series), caption=caption)
+
+
+def _intensity(kernel: Record) -> float:
+    """Return FLOP per byte of memory traffic."""
+    return float(2 * kernel["macs"] / kernel["moved_bytes"])
+
+
+def _circles(kind: str, kernels: Sequence[Record]) -> Series:
+    labels = [
+        f"{k['name']}\n{k['operators']}\n{ms_text(k['ms'])} ms, {count_text(k['macs'])} MACs, "
+        f"{count_text(1e9 * k['gflop_s'])}FLOP/s"
+        for k in kernels
+    ]
+    return Series(
+        kind.replace("_", " "), [_intensity(k) for k in kernels], [k["gflop_s"] for k in kernels],
+        sizes=[k["ms"] for k in kernels], labels=labels,
+        colour=KIND_COLOURS.get(kind, OTHER_COLOUR),
+    )  # fmt: skip
+
+
+def _roof(specification: Record | None, least: float, most: float) -> Iterator[Series]:
+    """Yield what a device can do from one intensity to another, FLOP per byte, if it is known."""
+    if specification and specification["peak_flops"]:
+        peak, gb_s = specification["peak_flops"] / 1e9, specification["bandwidth_gb_s"]
+        ridge = peak / gb_s
+        x = [min(least, ridge), ridge, max(most, ridge)]
+        y = [min(gb_s * each, peak) for each in x]
+        labels = [f"{bytes_text(1e9 * gb_s)}/s, {count_text(1e9 * peak)}FLOP/s"] * 3
+        yield Series("the device", x, y, "line", labels=labels, colour="var(--ink, #1c2330)")
+
+
+def _roof_text(specification: Record | None) -> str:
+    if not specification:
+        return "The catalogue of devices has no peaks of this one."
+    title = specification["title"]
+    if not (peak := specification["peak_flops"]):
+        return f"The catalogue of devices has no peak of {title} in this precision."
+    return (
+        f"The line is what {title} can do with all of its {specification['cores']} cores: "
+        f"{bytes_text(1e9 * specification['bandwidth_gb_s'])}/s, {count_text(peak)}FLOP/s."
+    )
+
+
+def _rooflines(devices: Sequence[Record]) -> Iterator[Markup | Figure | str]:
+    """Yield the parts of the section on rooflines, a figure for each device."""
+    yield Markup(
+        '<p class="soft">A circle for each kernel, its area by milliseconds. A kernel below the '
+        "line does not reach what the device can do; one above it reads from caches what counts "
+        "as memory traffic here.</p>"
+    )
+    for device in devices:
+        if len(devices) > 1:
+            yield Markup("<h3>{}</h3>").format(printable(device["target"]))
+        title = f"Roofline of {device['target']}"
+        found = roofline(title, device["kernels"], device["specification"])
+        yield "no kernel multiplies" if found is None else found
 
 
 def _kernels(devices: Sequence[Record]) -> list[tuple[Record, list[float | None]]]:

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .figure import Figure
-from .markup import printable
+from .markup import breaks, printable
 
 # Rows of a table: more would make a page of megabytes, which --json is for.
 MAX_ROWS = 500
@@ -29,7 +29,7 @@ _LONG_TITLE = 90
 @cache
 def environment() -> Environment:
     """Return the templates, whose values are escaped: names in files may hold anything."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("latcast.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -37,6 +37,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    made.filters["breaks"] = lambda text: Markup(breaks(text))  # noqa: S704  # which has escaped it
+    return made
 
 
 def _shown(value: Any) -> Any:
