@@ -93,6 +93,14 @@ def test_budgets_that_are_met_or_not(write: Write, latcast: Any, tmp_path: Path)
     assert "\\<net\\> & \\| co" in markdown.read_text()
 
 
+def test_a_note_of_several_budgets_is_told_once(write: Write, latcast: Any, tmp_path: Path) -> None:
+    budget = 'device = "raspberry-pi-4"\nmodel = "net.onnx"\nmax_latency_ms = 9999\n'
+    path = write(f'[[budget]]\n{budget}[[budget]]\nname = "the same"\n{budget}')
+    found = latcast.json("check", path)
+    (note,) = (note for note in found["notes"] if "no runtime is asked for" in note)
+    assert note.startswith("net.onnx on raspberry-pi-4, the same on raspberry-pi-4: ")
+
+
 def test_junit_is_read_by_others(write: Write, latcast: Any, tmp_path: Path) -> None:
     junitparser = pytest.importorskip("junitparser")
     latcast("check", write(BUDGETS), "--junit", tmp_path / "latency.xml", code=1, partly=True)

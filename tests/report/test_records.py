@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from latcast.report import record
+from latcast.models.evaluation import ScoredRow
+from latcast.report import charts, record
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.formats import pieces
+from latcast.report.markup import breaks
 from latcast.report.plot import draw
 from latcast.report.record import Column, LazyRows, Record, Table, described, lazy, numbered
-from latcast.report.text import interval_column
+from latcast.report.text import interval_column, shared_notes
 
 ROOT = Path(__file__).parents[2]
 
@@ -379,3 +382,43 @@ def test_a_figure_is_drawn_on_axes_of_others() -> None:
     figure = next(Drawn(()).figures())
     assert draw(figure, axes) is axes
     assert axes.get_xlabel() == "latency, ms"
+
+
+def test_notes_of_several_targets_are_told_once() -> None:
+    a, b, c = ("x", "x/ncnn/b1"), ("x", "x/ncnn/b1/int8"), ("y", "y/ncnn/b1")
+
+    def told(*rows: tuple[str, str], text: str = "it is so") -> list[str]:
+        return list(shared_notes([(row, text) for row in rows], [a, b, c]))
+
+    assert told(a, b, c) == ["note: it is so"]
+    assert told(a, b) == told(b, a, b) == ["note: x: it is so"]
+    assert told(b) == ["note: x/ncnn/b1/int8: it is so"]
+    assert told(b, c) == ["note: x/ncnn/b1/int8, y: it is so"]
+    assert told(c, text="y is known by 3 rows") == ["note: y is known by 3 rows"]
+    assert list(shared_notes([(("z", "z"), "gone")], [a])) == ["note: z: gone"]
+
+
+def test_long_names_wrap_between_their_parts_and_numbers_do_not() -> None:
+    assert breaks("1,302 of GB/s") == "1,302 of GB/s"
+    assert breaks("pixel-7/ncnn/b1/int8") == "pixel-7/<wbr/>ncnn/<wbr/>b1/<wbr/>int8"
+    assert breaks("vit(patch=32,<b>=1)") == "vit(patch=<wbr/>32,&lt;b&gt;=1)"
+    assert re.sub("<wbr/>", "", breaks("a_b/c.d,e=f_g_h_i_j")) == "a_b/c.d,e=f_g_h_i_j"
+
+
+def test_more_groups_than_colours_are_told_apart_by_their_errors() -> None:
+    def row(name: str, off: float) -> ScoredRow:
+        return ScoredRow(name, name, 1.0, 1.0 + off, None, None)
+
+    few = {str(n): [row(str(n), n / 100)] for n in range(8)}
+    assert [s.name for s in charts.parity("t", few, "ms").series] == list(few)
+    many = {str(n): [row(str(n), n / 100)] for n in range(15)}
+    others, *known = charts.parity("t", many, "ms").series
+    assert (others.name, len(others.x)) == ("other groups", 8)
+    assert [series.name for series in known] == [str(n) for n in range(8, 15)]
+    assert "0\nmeasured 1.000 ms" in others.labels[0]
+
+
+def test_numbers_of_axes_are_short() -> None:
+    line = Series("", [0.0, 50_000.0], [1.0, 2.0], "line")
+    text = Figure("t", Axis("x"), Axis("y"), (line,)).to_svg()
+    assert re.findall(r">([\d.]+ k|\d[\d,]*)</text>", text)[:3] == ["0", "20 k", "40 k"]

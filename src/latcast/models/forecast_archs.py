@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from latcast.report import charts
-from latcast.report.figure import Figure
+from latcast.report.figure import Axis, Figure, Series
 from latcast.report.record import AT_ONCE, Column, Record, Section, Table, numbered
 from latcast.report.text import interval_column, ms_text, shared_notes
 
 from .forecast_records import answer_of
+
+# Forecasts that are rows of a figure; more are points.
+_MAX_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -134,19 +137,41 @@ class ArchsForecast(Record):
 
     def figures(self) -> Iterator[Figure]:
         answered = [d for d in self.devices if d.error is None and d.architectures]
-        shown = max(1, charts.MAX_ROWS // max(1, len(answered)))
         rows = [
             (f"{d.target}" + (f", architecture {n}" if len(d.architectures) > 1 else ""),
              a.latency_ms, a.lower_ms, a.upper_ms)
-            for d in answered for n, a in enumerate(d.architectures[:shown])
+            for d in answered for n, a in enumerate(d.architectures[: charts.MAX_ROWS])
         ]  # fmt: skip
-        if rows:
+        if len(rows) > _MAX_ROWS:
+            yield self._by_macs(answered)
+        elif rows:
             yield charts.intervals("Forecast", rows, of="target")
         for d in answered:
             if len(d.architectures) == 1:
                 blocks = [(b.block, b.ms) for b in d.architectures[0].blocks]
                 title = f"Where the milliseconds go on {d.device}"
                 yield charts.bars(title, sorted(blocks, key=lambda b: -b[1])[:15], "ms", of="block")
+
+    def _by_macs(self, answered: Sequence[ArchsOnTarget]) -> Figure:
+        """Draw a point for each architecture, of more than rows have room for."""
+        series = []
+        for d in answered:
+            shown = d.architectures[:AT_ONCE]
+            labels = [
+                f"{d.target}, architecture {n}\n"
+                f"{charts.interval_note(a.latency_ms, a.lower_ms, a.upper_ms)}"
+                for n, a in enumerate(shown)
+            ]
+            series.append(
+                Series(
+                    d.target or d.device, [a.costs["macs"] for a in shown],
+                    [a.latency_ms for a in shown], lower=[a.lower_ms for a in shown],
+                    upper=[a.upper_ms for a in shown], labels=labels,
+                )
+            )  # fmt: skip
+        wide = charts.is_wide([ms for each in series for ms in each.y])
+        return Figure("Latency by MACs", Axis("MACs, M", scale=1e-6),
+                      Axis("latency, ms", log=wide), tuple(series))  # fmt: skip
 
     def sections(self) -> Iterator[Section]:
         from latcast.report.page import sections_of

@@ -120,6 +120,9 @@ class Training(Made):
         if self.metrics_by_family:
             yield families_table(self.metrics_by_family)
 
+    def sections(self) -> Iterator[Section]:
+        yield from scored_sections(self, ())
+
     def doubts(self) -> Iterator[str]:
         for issue in self.data_issues:
             yield f"note: the audit found {issue}"

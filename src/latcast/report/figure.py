@@ -600,4 +600,12 @@ def _shown_ticks(scale: _Scale, axis: Axis) -> list[tuple[float, str]]:
         return [(n, start_of(name, 14)) for n, name in enumerate(axis.names)]
     low, high = axis.scale * scale.low, axis.scale * scale.high
     found = ticks(low, high, log=scale.log, whole=scale.whole)
-    return [(v / axis.scale, number_text(v)) for v in found]
+    return [(v / axis.scale, _tick_text(v)) for v in found]
+
+
+def _tick_text(value: float) -> str:
+    """Return a number of an axis; one of many digits would have no room beside the drawing."""
+    for unit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(unit, 10_000):
+            return f"{number_text(value / unit)} {prefix}"
+    return number_text(value)

@@ -139,7 +139,9 @@ def shared_notes(
             continue
         whole = {device for device, _ in rows} - {d for d, t in targets if (d, t) not in rows}
         names = dict.fromkeys(device if device in whole else target for device, target in rows)
-        yield f"note: {', '.join(names)}: {text}"
+        of = ", ".join(names)
+        # One that begins with the name says whose it is.
+        yield f"note: {text}" if text.startswith(f"{of} ") else f"note: {of}: {text}"
 
 
 def count_text(value: float) -> str:

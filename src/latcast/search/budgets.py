@@ -304,7 +304,8 @@ def check(
     path = Path(path)
     coverage, budgets = _read(path)
     rows: list[CheckedBudget] = []
-    notes: dict[str, None] = {}
+    # Note -> the rows that it is of.
+    notes: dict[str, dict[str, None]] = {}
 
     @cache
     def kernels(model: str, options: str, batch: int | None) -> GraphKernels:
@@ -330,8 +331,9 @@ def check(
             except (ValueError, OSError, ModuleNotFoundError) as error:
                 rows.append(replace(row, error=" ".join(str(error).split())))
     return BudgetCheck(
-        str(path), all(row.is_met for row in rows), coverage, tuple(rows), tuple(notes)
-    )
+        str(path), all(row.is_met for row in rows), coverage, tuple(rows),
+        tuple(f"{short_list(of)}: {note}" for note, of in notes.items()),
+    )  # fmt: skip
 
 
 def _located(name: str, folder: Path) -> str:
@@ -345,7 +347,7 @@ def _rows(
     budget: Mapping[str, Any],
     folder: Path,
     coverage: float,
-    notes: dict[str, None],
+    notes: dict[str, dict[str, None]],
 ) -> Iterator[CheckedBudget]:
     """The row, answered by every predictor that the device stands for."""
     batch = budget.get("batch") or found.graph.batch or 1
@@ -362,7 +364,8 @@ def _rows(
         answer: DeviceAnswer = answer_of(resolved, found, row.max_latency_ms, coverage)
         graph, note = as_asked(found.graph, resolved)
         told = [*resolved.notes, *resolved.predictor.doubts(graph), *graph.notes, note]
-        notes |= dict.fromkeys(f"{row.name} on {device}: {note}" for note in told if note)
+        for each in filter(None, told):
+            notes.setdefault(each, {})[f"{row.name} on {device}"] = None
         order = list(CHANCES)
         yield replace(
             row,
