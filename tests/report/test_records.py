@@ -384,6 +384,15 @@ def test_a_figure_is_drawn_on_axes_of_others() -> None:
     assert axes.get_xlabel() == "latency, ms"
 
 
+def test_a_frame_of_large_integers_goes_to_other_libraries() -> None:
+    from latcast.spaces.overview import list_spaces
+
+    found = list_spaces()
+    assert max(row.gene_combinations for row in found.spaces) > 2**64
+    assert found.to_arrow().num_rows == len(found.spaces)
+    assert found.to_polars()["gene_combinations"].dtype.is_float()
+
+
 def test_notes_of_several_targets_are_told_once() -> None:
     a, b, c = ("x", "x/ncnn/b1"), ("x", "x/ncnn/b1/int8"), ("y", "y/ncnn/b1")
 

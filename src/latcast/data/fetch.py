@@ -68,6 +68,7 @@ class DataSources(Record):
     """
 
     schema = "data-sources"
+    frame = "sources"
 
     sources: tuple[DataSource, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latcast.report.markup import end_of
 from latcast.report.record import MISSING, Column, Record, Section, Table
@@ -19,6 +19,9 @@ from .memory import ActivationMemory
 from .precision import precision_text
 from .read import Network, read_graph
 from .rules import fuse
+
+if TYPE_CHECKING:
+    from latcast.report.figure import Figure
 
 NAME_WIDTH, OPERATOR_WIDTH = 48, 24
 # They stand in one line of text.
@@ -392,6 +395,21 @@ class Inspection(Record):
 
     def parts(self) -> Iterator[Table | str]:
         yield from self.tables(by_kernel=False)
+
+    def figures(self) -> Iterator[Figure]:
+        from latcast.report import charts
+
+        measures = (
+            ("MACs", "macs", count_text),
+            ("weights", "param_bytes", bytes_text),
+            ("memory traffic", "traffic_bytes", bytes_text),
+        )
+        rows = []
+        for name, field, text in measures:
+            total = getattr(self.total, field)
+            kinds = {x.kind: getattr(x, field) / (total or 1) for x in self.kinds}
+            rows.append((name, kinds, text(total)))
+        yield charts.shares("Where it goes", rows, of="cost")
 
     def tables(self, *, by_kernel: bool) -> Iterator[Table | str]:
         """Yield the parts that :meth:`parts` shows, with kernels in place of layers if asked."""

@@ -675,7 +675,9 @@ def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}.")
         elif not (isinstance(value, list) and any(isinstance(v, Mapping) for v in value)):
-            yield before + name, value
+            # Frames have integers of 64 bits, and Arrow none of more.
+            is_large = isinstance(value, int) and abs(value) >= 2**63
+            yield before + name, float(value) if is_large else value
 
 
 def described(cls: type[Any], before: str = "") -> Iterator[tuple[str, str]]:
