@@ -261,6 +261,18 @@ class Drawn(Record):
         yield from ()
 
 
+def test_names_keep_their_small_letters_in_headings() -> None:
+    class Named(Headed):
+        def parts(self) -> Iterator[Table | str]:
+            for title in ("net within 5 ms", "network of all", "x.onnx, 3 rows", "a-b on c"):
+                yield Table([Column("a", "a")], [{"a": 1}], title)
+
+    text = page_of([Named("net: which devices keep 5 ms")])
+    assert re.findall("<h2[^>]*>(.*?)</h2>", text)[:4] == [
+        "net within 5 ms", "Network of all", "x.onnx, 3 rows", "a-b on c",
+    ]  # fmt: skip
+
+
 def test_a_page_of_several_results_is_called_by_them() -> None:
     def title(*headlines: str, own: str = "") -> str:
         found = page_of([Headed(each) for each in headlines], title=own)

@@ -74,10 +74,12 @@ def _untitled(table: Any) -> str:
     return f"By {first}" if first else "Values"
 
 
-def _capitalized(heading: str) -> str:
-    """Return a heading with a capital, but where it begins with a name."""
-    starts_with_a_word = re.match(r"[a-z]+(?=$|[ ,])", heading)
-    return heading[:1].upper() + heading[1:] if starts_with_a_word else heading
+def _capitalized(heading: str, headline: str) -> str:
+    """Return a heading with a capital, but where it begins with a name, as the headline may."""
+    word = re.match(r"[a-z]+(?=$|[ ,])", heading)
+    if word is None or re.match(rf"{word[0]}\b", headline):
+        return heading
+    return heading[:1].upper() + heading[1:]
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,11 @@ def page(
     results = []
     for n, record in enumerate(records):
         sections = [
-            (f"s{n}-{m}", _capitalized(heading), Markup("").join(map(_part, parts)))
+            (
+                f"s{n}-{m}",
+                _capitalized(heading, record.headline()),
+                Markup("").join(map(_part, parts)),
+            )
             for m, (heading, parts) in enumerate(record.sections())
         ]
         answer = record.answer()
