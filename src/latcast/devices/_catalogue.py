@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -307,6 +307,10 @@ _COLUMNS = (
 )
 
 
+def _cell_of(d: Device, figure: Column) -> str:
+    return figure.cell(d)
+
+
 def _words_of(d: Device) -> str:
     """Return the words by which a device is found."""
     types = (c.core for c in d.clusters)
@@ -390,8 +394,8 @@ class DeviceList(Record):
 
     def beside_each_other(self) -> Iterator[Table | str]:
         """The devices with all figures that are known of one of them, a column for each device."""
-        columns = [Column("specification", lambda figure: figure.label)]
-        columns += [Column(d.name, lambda figure, d=d: figure.cell(d)) for d in self.devices]
+        columns = [Column("specification", "label")]
+        columns += [Column(d.name, partial(_cell_of, d)) for d in self.devices]
         known = [f for f in _FIGURES if any(f.cell(d) != MISSING for d in self.devices)]
         yield Table(columns, known, "Specifications")
         yield "\n".join(f"{d.name}: {d.title}; source: {d.source}" for d in self.devices)

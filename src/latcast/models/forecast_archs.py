@@ -183,7 +183,9 @@ class ArchsForecast(Record):
         yield from sections_of((), (table for d in answered for table in [*d.parts()][:1]))
         # Blocks in numbers stand below their drawing.
         tables = {f"Where the milliseconds go on {d.device}": [*d.parts()][1:] for d in answered}
-        yield from ((title, [figure, *tables[title]]) for title, figure in blocks.items())
+        for title, figure in blocks.items():
+            shown: list[Table | Figure | str] = [figure, *tables[title]]
+            yield title, shown
 
     def parts(self) -> Iterator[Table | str]:
         for device in self.devices:
