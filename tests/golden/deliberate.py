@@ -56,6 +56,7 @@ _NAMED = (
 )
 
 _MACHINE = "adapting says where rows are of another machine than the model"
+_TOLD = "a search tells its notes beside its JSON, too"
 _STATED = "a forecast tells all that is stated of its device"
 _LISTED = "the joint model is listed with the others"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
@@ -274,4 +275,5 @@ CHANGES: tuple[Change, ...] = (
     Change("adapt*", "*output*.machine", "added", _MACHINE),
     Change("adapt", "[04].notes.0", "added", _MACHINE),
     Change("*", "*output*.specification.device", "added", _STATED),
+    Change("search-*", "*notes.*", "added", _TOLD),
 )
