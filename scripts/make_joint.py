@@ -17,6 +17,7 @@ import numpy.typing as npt
 from _joint_rows import TABLES, Campaign, campaigns, observations
 
 from latcast.bench.devices.assembly import assemble
+from latcast.data import Dataset
 from latcast.math.metrics import Scored
 from latcast.models.evaluation import score
 from latcast.models.joint import Joint, JointModel, Observations
@@ -107,9 +108,15 @@ def read(public: Path, tables: Sequence[str], found: Sequence[Campaign]) -> dict
         parts[name] = assembled.data
     domains = sorted({t.domain for own in parts.values() for t in own.targets})
     for name in (n for n in tables if n in TABLES):
-        datasets = [d for c in found if c.table == name for d in c.parts.train]
+        datasets = [d for c in found if c.table == name for d in _learnt_from(c)]
         parts[name] = observations(datasets, domains, CAMPAIGN_ROWS)
     return parts
+
+
+def _learnt_from(campaign: Campaign) -> Sequence[Dataset]:
+    """Its networks but those that its name is scored on; all, where no name is."""
+    of = campaign.parts
+    return of.whole if of.whole[0].space is None else of.train
 
 
 def name_campaigns(joint: Joint, found: Sequence[Campaign]) -> Iterator[str]:
