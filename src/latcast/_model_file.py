@@ -123,6 +123,15 @@ class Field:
         return self.read(header[name])
 
 
+def finite_or(otherwise: float) -> Field:
+    """An entry of a number, which may be infinite: a header has null then, or does without it."""
+    return Field(
+        lambda v: otherwise if v is None else float(v),
+        lambda v: v if np.isfinite(v) else None,
+        otherwise,
+    )
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """Read a header's list of texts.
 

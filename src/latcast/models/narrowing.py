@@ -53,16 +53,18 @@ class Narrowing:
         noise = np.full(len(places), own_variance(effects))
         chosen, left = narrow(covariance, slopes[0], their[places], noise, steps)
         now = float(predictor._forecast((network, None))[1][0]) ** 2
-        # What a network takes beside its work is its own: no other one tells of it.
-        own = now - float(slopes[0] @ covariance @ slopes[0])
-        after = tuple(float(np.sqrt(max(variance + own, SCATTER**2))) for variance in left)
+        # What a network takes beside its work is its own: no other one tells of it. What is open of
+        # a measured target may be more than its interval says, which is limited.
+        whole = float(predictor._log_forecast(network)[1][0]) ** 2
+        own = whole - float(slopes[0] @ covariance @ slopes[0])
+        after = tuple(_left(variance + own, now) for variance in left)
         itself = float(np.sqrt(now * SCATTER**2 / (now + SCATTER**2)))
         return cls(itself, tuple(int(places[n]) for n in chosen), after)
 
 
 def own_variance(effects: Effects) -> float:
     """Variance of a measured network's log ms beside the weights, where nothing is known of it."""
-    return effects.mean_variance + effects.variance + SCATTER**2
+    return effects.unknown_variance + SCATTER**2
 
 
 def telling(
@@ -78,9 +80,14 @@ def telling(
     noise = np.full(len(slopes), own_variance(predictor._effects))
     chosen, left = narrow(covariance, slopes, slopes, noise, steps)
     now = float(np.square(predictor._forecast((candidates, None))[1]).mean())
-    own = now - float(np.einsum("ij,ij->i", slopes @ covariance, slopes).mean())
-    after = [float(np.sqrt(max(variance + own, SCATTER**2))) for variance in left]
-    return chosen, float(np.sqrt(now)), after
+    whole = float(np.square(predictor._log_forecast(candidates)[1]).mean())
+    own = whole - float(np.einsum("ij,ij->i", slopes @ covariance, slopes).mean())
+    return chosen, float(np.sqrt(now)), [_left(variance + own, now) for variance in left]
+
+
+def _left(variance: float, now: float) -> float:
+    """Standard deviation after measurements, which is never more than before them."""
+    return float(np.sqrt(max(min(variance, now), SCATTER**2)))
 
 
 def _slopes(predictor: JointPredictor, networks: Networks) -> tuple[Floats, Floats]:

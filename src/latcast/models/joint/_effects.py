@@ -97,6 +97,11 @@ class Effects:
     def _places(self) -> dict[str, int]:
         return {name: n for n, name in enumerate(self.names)}
 
+    @property
+    def unknown_variance(self) -> float:
+        """The variance of the effect of a network that is not known."""
+        return self.mean_variance + self.variance
+
     def places(self, names: Sequence[str]) -> Numbers:
         """Return the positions of networks among the known, −1 for unknown; shape (k,)."""
         return np.array([self._places.get(name, -1) for name in names], dtype=np.intp)
@@ -128,7 +133,7 @@ class Effects:
 
     def _beyond(self, names: Sequence[str]) -> Floats:
         """Variance of networks beside the covariance of those that are known, shape (k,)."""
-        return np.append(self.certainty, self.mean_variance + self.variance)[self.places(names)]
+        return np.append(self.certainty, self.unknown_variance)[self.places(names)]
 
     def updated(self, seen: Sequence[Told]) -> Effects:
         """After an expectation over targets.

@@ -282,6 +282,9 @@ class Joint(Model):
         if near is not None:
             n, shared = near[0], min(near[1], ALIKE) if question.is_like else near[1]
             prior = self._told(prior, n, shared)
+            if learnt.is_near(facts):
+                # Kernels' efficiencies were learnt on this chip: no prior is from before that.
+                prior = replace(prior, before=None)
             note = _measured(self._known, n, shared, question.target.device)
         else:
             note = _unmeasured(facts, tuple(self.domains))
@@ -364,7 +367,7 @@ class Joint(Model):
             own.own.seen,
             is_known=True,
             as_called=learnt.features.as_called,
-            campaign=Campaign(own.own, own.typical, broad.covariance),
+            campaign=Campaign(own.own, own.typical, learnt.effects_of(facts).unknown_variance),
         )
         new.precisions = (facts.precision,)
         card = {k: v for k, v in own.card.items() if k != "metrics"} | {"notes": []}

@@ -54,8 +54,9 @@ def moved(prior: Prior, by: Floats, directions: Floats) -> Prior:
     """A prior whose mean moved (p,), and whose covariance lost some directions (p, rank)."""
     covariance = prior.covariance - directions @ directions.T
     return replace(
-        prior, mean=prior.mean + by, covariance=covariance, precision=np.asarray(inv(covariance))
-    )
+        prior, mean=prior.mean + by, covariance=covariance, precision=np.asarray(inv(covariance)),
+        before=prior.covariance,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

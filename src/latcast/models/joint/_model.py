@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from latcast._model_file import Field
-from latcast.math.conformal import covers, quantile
+from latcast.math.conformal import DeviationScores, covers, quantile, student_scores
 from latcast.networks import Networks
 from latcast.networks.bound import bound_ms
 
@@ -51,7 +51,7 @@ MOST_ROWS = 2000
 KEPT = 199
 # Deviations to the end of a 90 % interval where nothing was calibrated: of Student's t with five
 # degrees of freedom, which errors of targets left out resemble.
-UNCALIBRATED = 2.0
+UNCALIBRATED, _FREEDOM = 2.0, 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,13 @@ def errors_of(
         if (found := scores.get(key)) is not None and covers(len(found), coverage):
             return found
     return None
+
+
+def scores_of(errors: Floats | None) -> DeviationScores:
+    """Scores of intervals by errors in stated deviations; of Student's t where none are known."""
+    if errors is None:
+        return DeviationScores.of(student_scores(_FREEDOM))
+    return DeviationScores(np.asarray(errors, dtype=np.float64))
 
 
 SCORES_OF = Field(
@@ -254,11 +261,11 @@ class JointModel:
             measured = at_most(measured, effects)
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         after = told(prior, effects, target.facts, measured)
-        found = log_forecast(prior, effects, after, old, work, networks.counts, names)
+        *found, _ = log_forecast(prior, effects, after, old, work, networks.counts, names)
         alike = self.learnt.alike_to(target)
         if alike is None or measured is None or not len(measured):
-            return found
-        return alike.averaged(found, after, measured, networks, names)
+            return found[0], found[1]
+        return alike.averaged((found[0], found[1]), after, measured, networks, names)
 
 
 def log_forecast(
@@ -269,8 +276,10 @@ def log_forecast(
     work: Work,
     counts: sp.csr_matrix,
     names: Sequence[str],
-) -> tuple[Floats, Floats]:
-    """Means and standard deviations of the log ms of networks on one target, each (n,).
+) -> tuple[Floats, Floats, Floats]:
+    """Means and standard deviations of the log ms of networks on one target, and their slopes.
+
+    These are (n,), (n,), and (n, p) by the weights.
 
     Args:
         prior: of the target's weights.
@@ -288,7 +297,7 @@ def log_forecast(
     variance = np.einsum("ij,ij->i", slopes @ prior.covariance, slopes)
     variance += effects.variances(names) - np.einsum("ij,ij->i", gain @ after.inverse, gain)
     log_ms, variance = log_ms + after.level.log_factor, variance + after.level.variance
-    return log_ms, np.sqrt(np.maximum(variance, SCATTER**2))
+    return log_ms, np.sqrt(np.maximum(variance, SCATTER**2)), slopes
 
 
 def told(

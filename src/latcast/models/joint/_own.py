@@ -241,12 +241,12 @@ class Campaign:
     Attributes:
         own: its factors.
         typical: variance of log ms that is left open of networks like those measured.
-        elsewhere: prior covariance of the weights of another target, shape (p, p).
+        beside: the same of a network's effect where nothing was measured.
     """
 
     own: Own
     typical: float
-    elsewhere: Floats
+    beside: float
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Prior:
         overlap: of the parts, as :meth:`Work.log_ms` takes it.
         efficiency: of kernels in the target's precision, where its domain has learnt one.
         log_inference: of what is beside the kernels, as :meth:`Work.log_ms` takes it.
+        before: the covariance before measurements of the target moved its weights; None where
+            none did.
     """
 
     mean: Floats
@@ -44,6 +46,7 @@ class Prior:
     overlap: tuple[float, float] = (1.0, 1.0)
     efficiency: Efficiency | None = None
     log_inference: float = -np.inf
+    before: Floats | None = None
 
     def work(self, networks: Networks, facts: Facts) -> Work:
         """Return the work of kernels of networks on a target with these facts."""
@@ -60,6 +63,12 @@ class Prior:
         """Log ms of networks on this target, and their slopes, as :meth:`Work.log_ms`."""
         times = self.times(work, weights)
         return times.log_ms(counts), times.slopes(counts)
+
+    def variance_before(self, slopes: Floats) -> Floats:
+        """Variance of log ms (n,) before measurements of the target, by slopes (n, p)."""
+        if self.before is None:
+            return np.zeros(len(slopes))
+        return np.asarray(np.einsum("ij,ij->i", slopes @ self.before, slopes))
 
 
 # Deviations by which measurements must be off together before that is the device's, and the most

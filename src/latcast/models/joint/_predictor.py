@@ -12,11 +12,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import inv
 
-from latcast._model_file import NAMES, Array, Field, Schema
+from latcast._model_file import NAMES, Array, Field, Schema, finite_or
 from latcast.data import Dataset
 from latcast.devices import Target, public_runtime
 from latcast.graph import EAGER, KERNEL_FACTS, UNKNOWN, Graph, as_run, rules_of
-from latcast.math.conformal import DeviationScores, student_scores
+from latcast.math.conformal import DeviationScores
 from latcast.models._base import Predictor
 from latcast.models._fitted import Fitted
 from latcast.models._model import State
@@ -37,6 +37,7 @@ from ._model import (
     errors_of,
     log_forecast,
     precise,
+    scores_of,
     told,
     unlisted,
 )  # fmt: skip
@@ -52,7 +53,7 @@ from ._observations import (
 from ._own import Campaign, log_sums
 from ._posterior import Posterior, Prior
 from ._specification import known_facts
-from ._together import Column, at_batch, log_ms_on
+from ._together import Column, at_batch, least_of_cores, log_ms_on, most_of_batches
 from ._work import CLASSES, FEATURES, PARTS, Work, class_of, places, taken, widened
 
 Floats = npt.NDArray[np.float64]
@@ -62,8 +63,6 @@ Facts = Mapping[str, float | None]
 _IN_FLOATS = {"onnxruntime": "onnx", "litert": "tflite"}
 # What a kernel waits for, by the part of its time that is the longest.
 _BOUNDS = dict(zip(PARTS, BOUNDS, strict=True))
-# Degrees of freedom of Student's t where no errors of left-out groups are known.
-_FREEDOM = 5.0
 # What an interval's reach may fall to, in deviations that are usual.
 _LEAST_REACH = 0.05
 # Upper end of an interval over its lower end beyond which it decides little.
@@ -87,17 +86,15 @@ SCHEMA = Schema(
         "names": NAMES,
         "effects": Field(lambda v: (float(v[0]), float(v[1])), list),
         "overlap": Field(lambda v: (float(v[0]), float(v[1])), list),
-        "log_inference": Field(
-            lambda v: -np.inf if v is None else float(v),
-            lambda v: v if np.isfinite(v) else None,
-            -np.inf,
-        ),
+        "log_inference": finite_or(-np.inf),
         "is_known": Field(bool),
         "as_called": Field(bool, bool, False),
         "has_beyond": Field(bool),
         "nested_facts": Field(lambda v: list(map(_facts, v)), lambda v: list(map(dict, v))),
         "scores_of": SCORES_OF,
         "typical": Field(float, float, 0.0),
+        # Of campaigns; files of before lack it, and know no end of an interval by it.
+        "beside": finite_or(np.inf),
         **FIELDS,
         **_own.FIELDS,
     },
@@ -116,6 +113,7 @@ SCHEMA = Schema(
         "counts": Array(("counts",)),
         "log_ms": Array(("measured",)),
         "scatter": Array(("measured",), check="not negative"),
+        # The covariance of the weights before the target was measured.
         "elsewhere": Array(("features", "features"), "float32", is_optional=True),
         **ARRAYS,
         **_own.ARRAYS,
@@ -260,10 +258,20 @@ class JointPredictor(Predictor):
                 some = kernels.select(np.flatnonzero(working)), None
                 ms[working], deviation[working] = self._forecast(some)
             return ms, deviation
+        log_ms, deviation, slopes = self._log_forecast(kernels)
+        deviation = self._as_unmeasured_at_most(deviation, self._prior.variance_before(slopes))
+        log_ms = log_ms + self._fewer_cores(log_ms, self._log_ms_nested(kernels))
+        if self._batches and (kernels.fact("batch") > 1).any():
+            now, *others = (self._at_batch(kernels, b) for b in (self.target.batch, *self._batches))
+            log_ms = log_ms + self._smaller_batch(now, others)
+        return np.maximum(np.exp(log_ms), self._limits(of)), deviation
+
+    def _log_forecast(self, kernels: Networks) -> tuple[Floats, Floats, Floats]:
+        """What the posterior says of networks alone, as :func:`log_forecast`."""
         measured = self._measured
         old = () if measured is None else tuple(measured.names[n] for n in measured.network)
         work, names = self._work(kernels), digests(kernels)
-        log_ms, deviation = log_forecast(
+        log_ms, deviation, slopes = log_forecast(
             self._prior, self._effects, self._after, old, work, kernels.counts, names
         )
         if self._campaign is not None:
@@ -273,11 +281,7 @@ class JointPredictor(Predictor):
             )
             log_ms = log_ms + own.log_factor(log_sums(kernels))
             deviation = self._beyond(deviation**2 + own.rest(kernels, log_each))
-        log_ms = log_ms + self._fewer_cores(log_ms, self._log_ms_nested(kernels))
-        if self._batches and (kernels.fact("batch") > 1).any():
-            now, *others = (self._at_batch(kernels, b) for b in (self.target.batch, *self._batches))
-            log_ms = log_ms + self._smaller_batch(now, others)
-        return np.maximum(np.exp(log_ms), self._limits(of)), deviation
+        return log_ms, deviation, slopes
 
     def _beyond(self, variance: Floats) -> Floats:
         """Deviations of log ms (n,): what is left open of networks unlike those measured is added.
@@ -289,6 +293,27 @@ class JointPredictor(Predictor):
         reach = self.fitted.calibration.quantile(0.9) / UNCALIBRATED
         more = np.maximum(variance - typical, 0.0) / max(reach, _LEAST_REACH) ** 2
         return np.asarray(np.sqrt(np.minimum(variance, typical) + more))
+
+    def _as_unmeasured_at_most(self, deviation: Floats, before: Floats) -> Floats:
+        """Deviations of log ms (n,), with intervals no wider than if nothing had been measured.
+
+        How far the intervals of a measured target reach, errors on new networks tell, which ran as
+        those that were measured. Where a network does not, as of one sample where hundreds ran at a
+        time, what is open is the device, of which errors on new devices tell.
+
+        Args:
+            deviation: shape (n,).
+            before: variance of log ms by the weights before the target was measured, shape (n,).
+        """
+        if self._prior.before is None or not self._is_known:
+            return deviation
+        campaign = self._campaign
+        beside = self._effects.unknown_variance if campaign is None else campaign.beside
+        scores = self.intervals() if campaign is None else self.fitted.calibration
+        now = max(scores.quantile(0.9) / UNCALIBRATED, _LEAST_REACH)
+        reach = scores_of(self._errors("both", 0)).quantile(0.9) / UNCALIBRATED / now
+        most = reach * np.sqrt(np.maximum(before + beside, SCATTER**2))
+        return np.asarray(np.minimum(deviation, most))
 
     @cached_property
     def _after(self) -> Posterior:
@@ -312,25 +337,14 @@ class JointPredictor(Predictor):
     def _fewer_cores(self, log_ms: Floats, nested: Sequence[Floats]) -> Floats:
         """Return log ms to add (n,), so that a device is not slower than with fewer cores.
 
-        The least of all with fewer cores; between two powers of two, which stand for these where
-        there are thousands, at least that of the greater one: so it never rises in between.
+        Args:
+            log_ms: of the target, shape (n,).
+            nested: the same as by :meth:`_log_ms_nested`.
         """
-        if not nested:
-            return np.zeros(len(log_ms))
-        less = nested[:-1] if self._has_beyond else nested
-        least = np.min([log_ms, *less], axis=0)
-        if self._has_beyond:
-            until = np.min([*less, nested[-1]], axis=0)
-            least = np.maximum(least, until)
-        return np.asarray(least - log_ms)
+        return least_of_cores(log_ms, nested, has_beyond=self._has_beyond) - log_ms
 
     def _smaller_batch(self, now: Floats, others: Sequence[Floats]) -> Floats:
         """Return log ms to add (n,), so that a batch is not faster than a smaller one.
-
-        Every part of a kernel's time is a power of the batch, so the logarithm of their sum is
-        convex in that of the batch: up to any batch it is greatest at the end or at one sample.
-        Where efficiencies are learnt, which follow no power, it is the greatest at all powers of
-        two so far, and lies on a line between two of them.
 
         Args:
             now: log ms of the networks' work, shape (n,).
@@ -339,14 +353,10 @@ class JointPredictor(Predictor):
         if not others:
             return np.zeros(len(now))
         if self._prior.efficiency is None:
+            # Every part of a kernel's time is a power of the batch, so the logarithm of their sum
+            # is convex in that of the batch: up to any batch it is greatest at the end or at one.
             return np.maximum(others[0] - now, 0.0)
-        whole = self.target.batch
-        last = whole.bit_length() - 1
-        below = np.max(others[: last + 1], axis=0)
-        if whole == 2**last:
-            return np.asarray(below - now)
-        above = np.maximum(below, others[last + 1])
-        return np.asarray(below + (above - below) * (np.log2(whole) - last) - now)
+        return most_of_batches(others, self.target.batch) - now
 
     @property
     def _batches(self) -> Sequence[int]:
@@ -382,12 +392,13 @@ class JointPredictor(Predictor):
         """
         samples = more + (0 if self._measured is None else len(self._measured))
         way = "network" if self._is_known or samples >= KNOWN else "both"
+        return scores_of(self._errors(way, samples))
+
+    def _errors(self, way: str, samples: int) -> Floats | None:
+        """The errors of left-out groups that tell of the target, as of :func:`errors_of`."""
         domain = self._facts.domain
         names = precise(domain, self._facts.precision), domain, ""
-        errors = errors_of(self._ways, names, way, samples)
-        if errors is None:
-            return DeviationScores.of(student_scores(_FREEDOM))
-        return DeviationScores(np.asarray(errors, dtype=np.float64))
+        return errors_of(self._ways, names, way, samples)
 
     # -- explanations ---------------------------------------------------------------------------
 
@@ -405,7 +416,11 @@ class JointPredictor(Predictor):
         log_each, slopes = alone.log_ms(work, each, after.weights)
         of_each = np.einsum("ij,ij->i", slopes @ after.covariance, slopes)
         # A file's halves round the covariance: of a kernel it may be a little below 0.
-        factors = np.exp(reach * np.sqrt(np.maximum(of_each, 0.0) + self._effects.variance))
+        open_of_each = self._as_unmeasured_at_most(
+            np.sqrt(np.maximum(of_each, 0.0) + self._effects.variance),
+            self._prior.variance_before(slopes),
+        )
+        factors = np.exp(reach * open_of_each)
         each_ms = np.exp(log_each)
         each_ms *= predicted[0] / max(float((kernels.counts @ each_ms)[0]), 1e-300)
         parts = np.array(work.log_seconds(after.weights, self._prior.log_prices))
@@ -478,9 +493,9 @@ class JointPredictor(Predictor):
                 prior, mean=self._after.weights, log_prices=prior.log_prices + level,
                 log_inference=prior.log_inference + level,
             )  # fmt: skip
-            if self._campaign is not None:
-                elsewhere = self._campaign.elsewhere
-                prior = replace(prior, covariance=elsewhere, precision=np.asarray(inv(elsewhere)))
+            if self._campaign is not None and (broad := prior.before) is not None:
+                prior = replace(prior, covariance=broad, precision=np.asarray(inv(broad)))
+            prior = replace(prior, before=None)
         new = JointPredictor.of(
             replace(facts, name=str(few.target), batch=few.target.batch), prior, self._effects,
             self._ways, self._seen, is_known=self._is_known and same, as_called=self._as_called,
@@ -506,11 +521,12 @@ class JointPredictor(Predictor):
         measured = self._measured or nothing()
         counts = sp.coo_matrix(measured.networks.counts)
         width, ways, campaign = len(self._prior.mean), sorted(self._ways), self._campaign
-        elsewhere = {} if campaign is None else {"elsewhere": campaign.elsewhere}
+        unmeasured = {} if self._prior.before is None else {"elsewhere": self._prior.before}
         return {
             **_own.packed([] if campaign is None else [campaign.own]),
-            **elsewhere,
+            **unmeasured,
             "typical": 0.0 if campaign is None else campaign.typical,
+            "beside": np.inf if campaign is None else campaign.beside,
             "features": FEATURES,
             "kernel_facts": KERNEL_FACTS,
             "ops": OPS,
@@ -554,6 +570,7 @@ class JointPredictor(Predictor):
         prior = Prior(
             taken(v["mean"], columns), covariance, np.asarray(inv(covariance)), v["log_prices"],
             v["overlap"], unpacked(v).get(""), v["log_inference"],
+            widened(v["elsewhere"], columns) if "elsewhere" in v else None,
         )  # fmt: skip
         self._prior = prior
         self._nested = [
@@ -577,4 +594,4 @@ class JointPredictor(Predictor):
         self._measured = kept(v, self._facts) if len(v["log_ms"]) else None
         self._campaign = None
         if own := _own.unpacked(v):
-            self._campaign = Campaign(own[0], v["typical"], widened(v["elsewhere"], columns))
+            self._campaign = Campaign(own[0], v["typical"], v["beside"])

@@ -46,7 +46,9 @@ class _Rows:
         once_spread: the same in those of ``spread``, shape (variables,).
         sums: what :func:`log_sums` is the logarithm of, shape (rows, 4).
         spread: ms times their logarithm's slopes in independent standard normal variables, which
-            the uncertain weights are made of, shape (rows, variables).
+            the uncertain weights are made of, shape (rows, variables); where the target was
+            measured, then those that they were made of before.
+        covariances: how many covariances of the weights these variables are of.
     """
 
     added: Floats
@@ -55,6 +57,7 @@ class _Rows:
     once_spread: Floats
     sums: Floats
     spread: Floats
+    covariances: int
 
 
 class _Asked:
@@ -135,8 +138,9 @@ class JointSpacePredictor(Predictor):
         nested = p._log_ms_nested(blocks)
         others = [p._at_batch(blocks, batch) for batch in p._batches]
         ms = [np.exp(x) for x in (log_ms, *nested, *others)]
-        size, where = np.linalg.eigh(p._after.covariance)
-        spread = ms[0][:, None] * (slopes @ (where * np.sqrt(np.maximum(size, 0.0))))
+        before = [] if p._prior.before is None else [p._prior.before]
+        variables = np.hstack([_root(c) for c in (p._after.covariance, *before)])
+        spread = ms[0][:, None] * (slopes @ variables)
         found = np.column_stack([*ms, bound_ms(blocks, p._facts), spread])
         rows, sums = np.zeros((len(table), found.shape[1])), np.zeros((len(table), 4))
         rows[used], sums[used] = found, np.exp(log_sums(blocks))
@@ -144,9 +148,10 @@ class JointSpacePredictor(Predictor):
         weights = [p._after.weights[-1], *(q.mean[-1] for q in every[1:])]
         inference = [1e3 * np.exp(q.log_inference + w) for q, w in zip(every, weights, strict=True)]
         once = np.array([*inference, *inference[:1] * len(others), 0.0])
-        once_spread = once[0] * (where * np.sqrt(np.maximum(size, 0.0)))[-1]
-        end = len(ms) + 1
-        return _Rows(rows[:, :end], len(nested), once, once_spread, sums, rows[:, end:])
+        once_spread, end = once[0] * variables[-1], len(ms) + 1
+        return _Rows(
+            rows[:, :end], len(nested), once, once_spread, sums, rows[:, end:], 1 + len(before)
+        )
 
     def _log_sums(self, own: _Asked) -> Floats:
         return np.asarray(np.log(np.maximum(own.counts @ self._rows.sums, 1.0)))
@@ -179,13 +184,18 @@ class JointSpacePredictor(Predictor):
         rows = self._rows
         alone = np.asarray(own.counts @ rows.added[:, :1]) + rows.once[0]
         slopes = (np.asarray(own.counts @ rows.spread) + rows.once_spread) / alone
-        effects = self._of_any._effects
-        variance = np.einsum("ij,ij->i", slopes, slopes) + effects.mean_variance + effects.variance
-        variance = np.maximum(variance, SCATTER**2) + self._of_any._after.level.variance
-        if (campaign := self._of_any._campaign) is not None:
+        of_any = self._of_any
+        # By what is known of the weights; then by what was before measurements.
+        variance, *before = (
+            np.einsum("ij,ij->i", part, part) for part in np.split(slopes, rows.covariances, axis=1)
+        )
+        variance = variance + of_any._effects.unknown_variance
+        variance = np.maximum(variance, SCATTER**2) + of_any._after.level.variance
+        deviation = np.sqrt(variance)
+        if (campaign := of_any._campaign) is not None:
             unlike = campaign.own.whole(self._log_sums(own))[1]
-            return self._of_any._beyond(variance + unlike)
-        return np.asarray(np.sqrt(variance))
+            deviation = of_any._beyond(variance + unlike)
+        return of_any._as_unmeasured_at_most(deviation, before[0]) if before else deviation
 
     def _values(self, own: _Asked) -> Floats:
         return self._summed(own)[0].copy()  # the caller's, to write into
@@ -227,6 +237,12 @@ class JointSpacePredictor(Predictor):
             raise ValueError("its part 'target' must be one of the joint model")
         self._of_any = parts["target"]
         self.fitted.calibration = DeviationScores(np.asarray(state["scores"], dtype=np.float64))
+
+
+def _root(covariance: Floats) -> Floats:
+    """A factor of a covariance (p, p), shape (p, variables)."""
+    size, where = np.linalg.eigh(covariance)
+    return np.asarray(where * np.sqrt(np.maximum(size, 0.0)))
 
 
 def _without_inference(predictor: JointPredictor) -> JointPredictor:

@@ -42,20 +42,37 @@ def log_ms_on(networks: Networks, columns: Sequence[Column]) -> Floats:
     return found
 
 
-def log_ms_and_variance_on(networks: Networks, columns: Sequence[Column]) -> tuple[Floats, Floats]:
-    """:func:`log_ms_on`, and the variance that the weights' covariance makes of it, (n, t) each."""
-    log_ms, variance = np.empty((2, len(networks), len(columns)))
+def log_ms_and_variances_on(
+    networks: Networks, columns: Sequence[Column]
+) -> tuple[Floats, Floats, Floats]:
+    """:func:`log_ms_on`, and the variances that the weights' covariances make of it, (n, t) each.
+
+    The first is by what is known of the weights, the second by what was before anything was
+    measured on the target.
+    """
+    log_ms, *variances = np.empty((3, len(networks), len(columns)))
     for places, times in _parts(networks, columns, _WITH_SLOPES):
         log_ms[:, places] = times.log_ms(networks.counts)
         slopes = times.slopes(networks.counts)
-        # Targets on whose chips nothing was measured share their domain's covariance.
-        shared: dict[int, list[int]] = {}
-        for n, place in enumerate(places):
-            shared.setdefault(id(columns[place].prior.covariance), []).append(n)
-        for some in shared.values():
-            covariance, own = columns[places[some[0]]].prior.covariance, slopes[:, some]
-            variance[:, [places[n] for n in some]] = ((own @ covariance) * own).sum(axis=2)
-    return log_ms, variance
+        priors = [columns[place].prior for place in places]
+        now = [p.covariance for p in priors]
+        before = [p.covariance if p.before is None else p.before for p in priors]
+        for variance, covariances in zip(variances, (now, before), strict=True):
+            variance[:, places] = _variance(slopes, covariances)
+    return log_ms, variances[0], variances[1]
+
+
+def _variance(slopes: Floats, covariances: Sequence[Floats]) -> Floats:
+    """Variances of log ms (n, t) by slopes (n, t, p) and t covariances of weights, (p, p) each."""
+    # Targets on whose chips nothing was measured share their domain's covariance.
+    shared: dict[int, list[int]] = {}
+    for n, covariance in enumerate(covariances):
+        shared.setdefault(id(covariance), []).append(n)
+    found = np.empty(slopes.shape[:2])
+    for some in shared.values():
+        own = slopes[:, some]
+        found[:, some] = ((own @ covariances[some[0]]) * own).sum(axis=2)
+    return found
 
 
 def _parts(
@@ -87,6 +104,39 @@ def _times(networks: Networks, columns: Sequence[Column]) -> Times:
         factors = first.efficiency.log_factors_on(networks, facts)
         parts = [part + factors for part in parts]
     return Times(work, parts, first.overlap, log_inference + weights[-1], more)
+
+
+def least_of_cores(log_ms: Floats, nested: Sequence[Floats], *, has_beyond: bool) -> Floats:
+    """The least log ms (n,) of a device and of the same with fewer cores.
+
+    Between two powers of two, which stand for these where there are thousands, it is at least that
+    of the greater one: so it never rises in between.
+
+    Args:
+        log_ms: of the device, shape (n,).
+        nested: of the same with other numbers of cores, (n,) each, the fewest first.
+        has_beyond: whether the last of these is one of more cores.
+    """
+    less = nested[:-1] if has_beyond else nested
+    least = np.min([log_ms, *less], axis=0)
+    if has_beyond:
+        least = np.maximum(least, np.min([*less, nested[-1]], axis=0))
+    return np.asarray(least)
+
+
+def most_of_batches(powers: Sequence[Floats], batch: int) -> Floats:
+    """The greatest log ms (n,) at all powers of two up to a batch, on a line between two of them.
+
+    Args:
+        powers: log ms at batches of one, two, four and so on, (n,) each.
+        batch: up to the greatest of these.
+    """
+    last = batch.bit_length() - 1
+    below = np.max(powers[: last + 1], axis=0)
+    if batch == 2**last:
+        return np.asarray(below)
+    above = np.maximum(below, powers[last + 1])
+    return np.asarray(below + (above - below) * (np.log2(batch) - last))
 
 
 def at_batch(networks: Networks, whole: int, batch: int) -> Networks:

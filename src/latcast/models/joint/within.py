@@ -13,7 +13,7 @@ from latcast.networks.bound import bounds_ms
 
 from ._fit import SCATTER
 from ._predictor import JointPredictor
-from ._together import Column, at_batch, log_ms_and_variance_on, log_ms_on
+from ._together import Column, at_batch, log_ms_and_variances_on, log_ms_on
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,9 +52,11 @@ def _within_plain(
 ) -> Iterator[Within]:
     """:func:`within_each`, of targets of which there is nothing but a prior."""
     columns = [Column(p.facts, p._prior) for p in predictors]
-    log_ms, variance = log_ms_and_variance_on(networks, columns)
-    beside = np.array([p._effects.mean_variance + p._effects.variance for p in predictors])
+    log_ms, variance, before = log_ms_and_variances_on(networks, columns)
+    beside = np.array([p._effects.unknown_variance for p in predictors])
     deviation = np.sqrt(np.maximum(variance + beside, SCATTER**2))
+    for n, p in enumerate(predictors):
+        deviation[:, n] = p._as_unmeasured_at_most(deviation[:, n], before[:, n])
     nested = log_ms_on(networks, [Column(*pair) for p in predictors for pair in p._nested])
     ends = np.cumsum([len(p._nested) for p in predictors])
     whole, has_batch = predictors[0].target.batch, bool((networks.fact("batch") > 1).any())
