@@ -11,6 +11,7 @@ import pytest
 import latcast
 from latcast.data import Dataset
 from latcast.devices import Device, Target
+from latcast.families import Variant
 from latcast.math.conformal import Calibration, student_scores
 from latcast.models import BaseModel, Predictor, Roofline
 from latcast.models.bayes import Bayes
@@ -193,3 +194,35 @@ def test_a_kind_of_device_that_no_source_has_is_one_more_draw_of_kinds() -> None
     # Of a prior that counts for 2, and of 2 kinds: t with 3 degrees of freedom.
     assert np.quantile(unknown, 0.95) == pytest.approx(2.353 * 1.5**0.5, rel=0.03)
     assert np.quantile(unknown, 0.95) > 1.5 * np.quantile(known, 0.95)
+
+
+# -- too wide to decide ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "is_wide"),
+    [
+        ("pixel-7", {}, True),  # the joint model, by the specification
+        ("core-i9-10940x", {"runtime": "onnxruntime", "threads": 1}, True),  # carried from an EPYC
+        ("epyc-genoa-2c", {"runtime": "onnxruntime", "threads": 1}, False),
+    ],
+)
+def test_a_wide_interval_of_any_network_says_so_and_what_to_measure(
+    device: str, options: dict[str, object], *, is_wide: bool
+) -> None:
+    graph = Variant.parse("squeezenet-1.1").graph(1)
+    p = latcast.load(device, networks=graph, **options)  # type: ignore[arg-type]
+    lower, upper = p.predict_interval([graph])
+    assert (upper[0] / lower[0] > 3) == is_wide
+    told = [doubt for doubt in p.doubts([graph]) if "too wide to decide" in doubt]
+    assert len(told) == is_wide
+    assert all("latcast measure" in doubt and "latcast adapt" in doubt for doubt in told)
+
+
+@pytest.mark.parametrize("base", [None, "ofa-mobilenet-v3"])
+def test_a_wide_interval_of_architectures_says_so(base: str | None) -> None:
+    p = latcast.load("pixel-7", space=SPACE, base=base)
+    archs = SPACE.sample(3, 0)
+    lower, upper = p.predict_interval(archs)
+    is_told = any("too wide to decide" in doubt for doubt in p.doubts(archs))
+    assert is_told == (np.max(upper / lower) > 3)

@@ -52,6 +52,9 @@ class Predictor(Model):
     """Called during :meth:`fit` after every epoch with its number, from 1; :meth:`predict` then
     gives what has been learnt so far. What it raises ends the fit."""
 
+    too_wide: ClassVar[float] = 3.0
+    """Upper end of an interval over its lower end beyond which it decides little."""
+
     # -- hooks ------------------------------------------------------------------------------
 
     @abstractmethod
@@ -102,8 +105,16 @@ class Predictor(Model):
         return 0.0
 
     def _doubts(self, own: Any) -> list[str]:
-        """Return the doubts about these predictions, a sentence each."""
+        """Return the doubts about these predictions, a sentence each, but for wide intervals."""
         return []
+
+    @property
+    def _remedy(self) -> str:
+        """Where an interval is too wide to decide, what narrows it."""
+        return (
+            "measure this network, or a few like it, on the device (latcast measure --models) and "
+            "adapt (latcast adapt)"
+        )
 
     # -- what every predictor has -------------------------------------------------------------
 
@@ -294,7 +305,21 @@ class Predictor(Model):
     @final
     def doubts(self, networks: AnyNetworks) -> list[str]:
         """Return the doubts about the predictions for these networks, a sentence each."""
-        return self._doubts(self._own(networks))
+        own = self._own(networks)
+        return [*self._doubts(own), *self._doubts_of_width(own)]
+
+    def _doubts_of_width(self, own: Any) -> list[str]:
+        if not (self.fitted.quantity.of_target and self.covers(0.9)):
+            return []
+        lower, upper = self._interval(own, *self._forecast(own), 0.9)
+        # What consists of views alone takes no time, and its interval spans nothing.
+        spans = np.divide(upper, lower, out=np.ones(len(upper)), where=lower > 0)
+        widest = float(spans.max(initial=1.0))
+        if widest <= self.too_wide:
+            return []
+        return [
+            f"the 90 % interval spans a factor of {widest:.2g}, too wide to decide: {self._remedy}"
+        ]
 
     @final
     def explain(self, networks: AnyNetworks, coverage: float = 0.9) -> Any:

@@ -13,8 +13,7 @@ from latcast.networks import Networks
 
 from .front import Floats
 
-# Upper end of an interval over its lower end beyond which it decides little.
-TOO_WIDE = 3.0
+TOO_WIDE = Predictor.too_wide
 CHANCES = {"certain": 0.95, "likely": 0.5, "unlikely": 0.05, "no": 0.0}
 """What an answer is called -> the least P(within budget) that it has, the best first."""
 

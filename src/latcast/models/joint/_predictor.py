@@ -65,8 +65,6 @@ _IN_FLOATS = {"onnxruntime": "onnx", "litert": "tflite"}
 _BOUNDS = dict(zip(PARTS, BOUNDS, strict=True))
 # What an interval's reach may fall to, in deviations that are usual.
 _LEAST_REACH = 0.05
-# Upper end of an interval over its lower end beyond which it decides little.
-TOO_WIDE = 3.0
 
 
 def _facts(told: Mapping[str, Any]) -> Facts:
@@ -446,10 +444,9 @@ class JointPredictor(Predictor):
         ]
 
     def _doubts(self, own: tuple[Networks, Graph | None]) -> list[str]:
-        predicted, deviation = self._forecast(own)
-        return self._doubts_of(predicted, deviation, self._limits(own))
+        return self._doubts_of(self._forecast(own)[0], self._limits(own))
 
-    def _doubts_of(self, predicted: Floats, deviation: Floats, limits: Floats) -> list[str]:
+    def _doubts_of(self, predicted: Floats, limits: Floats) -> list[str]:
         """Return the doubts about forecasts, arrays of shape (n,)."""
         found = []
         if (predicted <= limits).any():
@@ -462,21 +459,12 @@ class JointPredictor(Predictor):
                 f"kernels were measured alone by {self._facts.runtime}: what a network takes "
                 "beside their sum is not known"
             )
-        reach = np.exp(self.fitted.calibration.quantile(0.9) * deviation)
-        # As the interval is told, which ends at the bound.
-        upper, lower = predicted * reach, np.maximum(predicted / reach, limits)
-        # What consists of views alone takes no time, and its interval spans nothing.
-        span = float(
-            np.divide(upper, lower, out=np.ones(len(upper)), where=lower > 0).max(initial=1)
-        )
-        if span > TOO_WIDE:
-            found.append(
-                f"the 90 % interval spans a factor of {span:.2g}, too wide to decide: measure this "
-                "network, or a few like it, on the device (latcast measure --models) and adapt "
-                f"(latcast adapt); latcast suggest --device {self.target.device} --for NETWORK "
-                "names those that tell most"
-            )
         return found
+
+    @property
+    def _remedy(self) -> str:
+        suggest = f"latcast suggest --device {self.target.device} --for NETWORK"
+        return f"{super()._remedy}; {suggest} names those that tell most"
 
     # -- measurements ---------------------------------------------------------------------------
 

@@ -204,8 +204,11 @@ class JointSpacePredictor(Predictor):
         return self._summed(own)[2]
 
     def _doubts(self, own: _Asked) -> list[str]:
-        predicted, deviation = self._forecast(own)
-        return self._of_any._doubts_of(predicted, deviation, self._limits(own))
+        return self._of_any._doubts_of(self._values(own), self._limits(own))
+
+    @property
+    def _remedy(self) -> str:
+        return self._of_any._remedy
 
     def _explained(self, own: _Asked, coverage: float) -> Explanation:
         predicted, alone, _ = self._summed(own)
