@@ -50,16 +50,17 @@ def log_ms_and_variances_on(
     The first is by what is known of the weights, the second by what was before anything was
     measured on the target.
     """
-    log_ms, *variances = np.empty((3, len(networks), len(columns)))
+    log_ms, variance, before = np.empty((3, len(networks), len(columns)))
     for places, times in _parts(networks, columns, _WITH_SLOPES):
         log_ms[:, places] = times.log_ms(networks.counts)
         slopes = times.slopes(networks.counts)
-        priors = [columns[place].prior for place in places]
-        now = [p.covariance for p in priors]
-        before = [p.covariance if p.before is None else p.before for p in priors]
-        for variance, covariances in zip(variances, (now, before), strict=True):
-            variance[:, places] = _variance(slopes, covariances)
-    return log_ms, variances[0], variances[1]
+        variance[:, places] = _variance(slopes, [columns[n].prior.covariance for n in places])
+        before[:, places] = variance[:, places]
+        earlier = [columns[place].prior.before for place in places]
+        if measured := [n for n, covariance in enumerate(earlier) if covariance is not None]:
+            own = [covariance for covariance in earlier if covariance is not None]
+            before[:, np.array(places)[measured]] = _variance(slopes[:, measured], own)
+    return log_ms, variance, before
 
 
 def _variance(slopes: Floats, covariances: Sequence[Floats]) -> Floats:
