@@ -55,6 +55,7 @@ _NAMED = (
     "targets of search spaces are in the joint model, where they were layer models of their own"
 )
 
+_WIDE = "every forecast says where its interval is too wide to decide"
 _MACHINE = "adapting says where rows are of another machine than the model"
 _TOLD = "a search tells its notes beside its JSON, too"
 _STATED = "a forecast tells all that is stated of its device"
@@ -276,4 +277,5 @@ CHANGES: tuple[Change, ...] = (
     Change("adapt", "[04].notes.0", "added", _MACHINE),
     Change("*", "*output*.specification.device", "added", _STATED),
     Change("search-*", "*notes.*", "added", _TOLD),
+    Change("train-base", "1.*notes.1", "added", _WIDE),
 )

@@ -192,8 +192,13 @@ def test_what_cannot_be_suggested(
     assert message in latcast.error("suggest", *asked, code=2)
 
 
-def test_the_factor_of_a_doubt_is_that_of_the_interval(phone: JointPredictor) -> None:
+def test_the_factor_of_a_doubt_is_that_of_the_interval(
+    phone: JointPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the physical bound cuts the lower end off."""
-    wide = phone._doubts_of(np.ones(1), np.ones(1), np.array([0.5]))
-    reach = float(np.exp(phone.fitted.calibration.quantile(0.9)))
-    assert any(f"spans a factor of {reach / 0.5:.2g}" in text for text in wide)
+    graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(1))
+    (lower,), (upper,) = phone.predict_interval([graph])
+    for least in (0.0, (lower + upper) / 5):
+        monkeypatch.setattr(JointPredictor, "_limits", lambda p, own, low=least: np.array([low]))
+        span = upper / max(lower, least)
+        assert any(f"spans a factor of {span:.2g}" in text for text in phone.doubts([graph]))
