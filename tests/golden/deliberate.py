@@ -277,5 +277,6 @@ CHANGES: tuple[Change, ...] = (
     Change("adapt", "[04].notes.0", "added", _MACHINE),
     Change("*", "*output*.specification.device", "added", _STATED),
     Change("search-*", "*notes.*", "added", _TOLD),
-    Change("train-base", "1.*notes.1", "added", _WIDE),
+    Change("train-base", "1.*notes.2", "added", _WIDE),  # at its end, and the others after it
+    Change("train-base", "1.*notes.1", "value", _WIDE),
 )
