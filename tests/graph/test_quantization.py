@@ -451,7 +451,7 @@ def test_another_precision_than_the_target_s_is_said_and_widens_the_interval(
     found = latcast.json("predict", path, "--device", "epyc-genoa-2c-onnxruntime-b1-t1")
     (row,) = found["devices"]
     assert (row["precision"], row["precisions"]) == (precision, {precision: 1.0})
-    assert f"the network is of precision {precision} and" in row["notes"][0]
+    assert any(f"the network is of precision {precision} and" in x for x in row["notes"])
     assert row["doubtful_share"] > 0
     # What runtimes make of it: integers 2 to 4 times as fast, half precision up to 3 times as slow.
     share = sum(k["share"] for k in row["kernels"] if k["macs"])
