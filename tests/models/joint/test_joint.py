@@ -356,17 +356,22 @@ def test_cpus_with_quantized_files_are_a_group_by_their_domain() -> None:
 
 
 def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
-    # One group of many small errors, others of one large error each.
-    def reach(others: int, level: float) -> float:
+    # One group of many small errors, others of one large error each, and one more of another kind.
+    def reach(others: int, level: float, beside: float = 1e3) -> float:
         groups = np.array(["many"] * 1000 + [f"g{n}" for n in range(others)])
         errors = np.concatenate([np.linspace(0, 1, 1000), 2.0 + np.arange(others)])
-        return quantile(_by_groups(groups, errors), level)
+        return quantile(_by_groups(groups, errors, np.full(5, beside)), level)
 
-    assert reach(1, 0.4) < 1
+    assert reach(1, 0.3) < 1
     assert reach(1, 0.6) == 2
-    # A fifth group's error is the 80 % quantile of five, of twenty the 85 % one with one beyond.
-    assert reach(4, 0.79) == 4
-    assert reach(19, 0.85) == 2 + 16
+    # A fifth group's error is the 80 % quantile of five, and the 67 % one with one more of others:
+    # that ends the interval, however far off they are, where it asks for more.
+    assert reach(4, 0.66) == 4
+    assert reach(4, 0.9) == 1e3
+    assert reach(4, 0.9, beside=0.5) == 5
+    assert reach(4, 0.5, beside=0.5) == 2
+    # Of twenty it is the 85 % quantile with one beyond all; how far that is nobody tells.
+    assert reach(19, 0.85) == reach(19, 0.85, beside=0.0) == 2 + 16
 
 
 def test_errors_after_as_many_measurements_or_fewer_tell_how_far_intervals_reach() -> None:
