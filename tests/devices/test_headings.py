@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from latcast.devices import chip_of, device, named_device, parse_clusters
+from latcast.devices import (
+    as_built,
+    chip_of,
+    cores,
+    device,
+    named_device,
+    parse_clusters,
+    target_facts,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +101,26 @@ def test_clocks_are_those_of_the_heading_but_of_cores_with_a_boost() -> None:
     assert device("rk3328").clock_ghz == 1.5
     boosted = chip_of("ncnn", "AMD Ryzen Embedded V1605B (Zen 2.0 GHz ~ 3.6 GHz x 4)").device
     assert boosted == device("ryzen-embedded-v1605b")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "flops"),
+    [
+        ("azure-d64as-v7", "Results (With AVX512)", 64),
+        ("azure-d64as-v7", "Results (Without AVX512)", 32),
+        ("ryzen-9-5950x", "Results (Without AVX512)", 32),  # which it has not
+        ("ingenic-t40", "Ingenic T40XP Xburst2 (without MSA)", 2),
+        ("raspberry-pi-4", "without MSA, without a fan", 8),
+    ],
+)
+def test_instructions_that_software_is_built_without_count_for_nothing(
+    name: str, text: str, flops: float
+) -> None:
+    whole, built = device(name), as_built(device(name), text)
+    assert target_facts(built, "ncnn", 1)["fp32_per_cycle"] == flops
+    assert (built == whole) == (flops == cores()[whole.clusters[0].core].fp32)
+    for fact in ("threads", "clock_ghz", "l1d_kb", "l2_kb", "bandwidth_gb_s"):
+        assert target_facts(built)[fact] == target_facts(whole)[fact]
 
 
 def test_cores_of_a_chip_that_is_not_known() -> None:

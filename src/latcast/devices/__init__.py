@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._cores import Cluster, Core, cores
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
     from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit, unit_of_runtime
-    from ._headings import Chip, chip_of, named_device, parse_clusters
+    from ._headings import Chip, as_built, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, detect, host_name, usable_cpus
     from ._runtimes import public_runtime, runtime_names, runtime_of_domain
 else:
@@ -45,6 +45,7 @@ __all__ = [
     "Range",
     "Shown",
     "Target",
+    "as_built",
     "catalogue_text",
     "chip_of",
     "cores",

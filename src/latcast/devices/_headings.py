@@ -108,6 +108,37 @@ def _clocked(found: Device, heading: str) -> Device:
     return replace(found, clusters=read, clock_ghz=max(c.clock_ghz for c in read))
 
 
+# Instructions that software may be built without -> cores that have none of these.
+_WITHOUT = {
+    "avx512": "generic-x86-avx2", "avx2": "generic-x86-avx", "avx": "generic-x86",
+    "msa": "generic-mips", "rvv": "generic-riscv",
+}  # fmt: skip
+
+
+def as_built(found: Device, text: str) -> Device:
+    """A CPU as software uses it that was built without some instructions, as a text says.
+
+    Such as ``Results (Without AVX512)``, or ``Xburst2 (without MSA)``. Cores that have none of them
+    stay as they are, and so do caches and clocks.
+    """
+    for name in re.findall(r"\bwithout\s+(\w+)", text.lower()):
+        if name not in _WITHOUT or not any(
+            name in cores()[c.core].features for c in found.clusters
+        ):
+            continue
+        first = cores()[found.clusters[0].core]
+        found = replace(
+            found,
+            clusters=tuple(
+                replace(c, core=_WITHOUT[name]) if name in cores()[c.core].features else c
+                for c in found.clusters
+            ),
+            l1d_kb=found.l1d_kb or first.l1d_kb,
+            l2_kb=found.l2_kb or first.l2_kb,
+        )
+    return found
+
+
 def _read(table: str, key: str, heading: str, part: str) -> Chip:
     """A heading that was never seen: by the names that it contains, else by the cores it states."""
     alone = table in _ONE_DEVICE

@@ -355,6 +355,30 @@ def test_cpus_with_quantized_files_are_a_group_by_their_domain() -> None:
     assert groups(wide, before) == {"onnx-cpu", "cpu/w8a16"}
 
 
+def test_a_runtime_a_kind_or_a_precision_that_is_new_leaves_more_open(networks: Networks) -> None:
+    made = _made(networks)
+    domains = ("ncnn-cpu", "onnx-cpu", "qnn-npu")
+    targets = tuple(replace(t, domain=domains[n % 3]) for n, t in enumerate(made.targets))
+    learnt = fit(replace(made, targets=targets))
+    known = learnt.prior(targets[0])
+    np.testing.assert_array_equal(known.covariance, learnt.covariances["ncnn-cpu"])
+    pooled = learnt.covariances[""]
+    for domain, precision, groups in (
+        ("mnn-cpu", "fp32", 1),
+        ("mnn-cpu", "int8", 2),
+        ("tflite-npu", "int8", 3),  # of one NPU's domain nobody knows what they have in common
+    ):
+        new = replace(targets[0], domain=domain, precision=precision)
+        first, second = learnt.priors([new, replace(new, name="another")])
+        np.testing.assert_allclose(first.covariance, (1 + groups) * pooled)
+        np.testing.assert_allclose(
+            first.precision @ first.covariance, np.eye(len(pooled)), atol=1e-6
+        )
+        assert first.covariance is second.covariance
+    other = learnt.prior(replace(targets[2], precision="int8"))
+    np.testing.assert_allclose(other.covariance, 2 * learnt.covariances["qnn-npu"])
+
+
 def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
     # One group of many small errors, others of one large error each, and one more of another kind.
     def reach(others: int, level: float, beside: float = 1e3) -> float:

@@ -13,7 +13,7 @@ import polars as pl
 
 from latcast._names import unknown_name
 from latcast.data.public import find_tables, read_table
-from latcast.devices import PRECISIONS, public_runtime
+from latcast.devices import PRECISIONS, as_built, public_runtime
 from latcast.graph.qdq import runs_quantized
 from latcast.models.joint import Observations, TargetFacts, facts_with_peak
 
@@ -344,7 +344,8 @@ def _device_facts(row: Mapping[str, Any], device: Device | None) -> dict[str, fl
         # An operation without any price would seem 40 times too slow, and what is learnt from that
         # make all that is alike too fast: with one CPU of unknown cores among AI Hub's, others
         # left out were off by 97 % (ONNX Runtime) and 51 % (TensorFlow Lite), not 72 and 25 %.
-        return facts_with_peak(device, runtime, row["threads"], precision, row["cores"])[0]
+        own = as_built(device, row["label"])
+        return facts_with_peak(own, runtime, row["threads"], precision, row["cores"])[0]
     except ValueError:  # the part of it that ran the networks is not known
         return {}
 

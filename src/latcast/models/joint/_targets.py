@@ -105,6 +105,13 @@ class TargetFeatures:
         facts = len(self.kinds) * len(self.facts)
         return 1 + len(self.domains) + facts + len(self.points)
 
+    def unseen(self, target: TargetFacts) -> int:
+        """How many of a target's groups have no constant: a new runtime, kind or precision."""
+        labels = _labels(target, tells_quantized=self._tells_quantized)
+        own = [d for d in labels if d not in self.domains]
+        # A kind has none where the constant of its only domain says as much.
+        return sum(not d.startswith(_ALL) or target.domain in own for d in own)
+
     @property
     def penalties(self) -> Floats:
         """The penalty of every column, in targets, shape (size,)."""
