@@ -90,8 +90,10 @@ def test_a_file_is_forecast_as_it_is_asked(
     graph = latcast.read_graph(networks[1])
     ms = latcast.forecast(graph, [DEVICE]).devices[0].latency_ms
     expect(page.locator("#answer")).to_contain_text(f"{ms:.3g}"[:3])
-    page.fill("#budget", str(2 * ms))
-    expect(page.locator("#answer")).to_contain_text("on 1 of 1")
+    page.fill("#budget", str(100 * ms))
+    expect(page.locator("#answer")).to_contain_text("on 1 of 1, with the whole interval on 1.")
+    page.fill("#budget", str(1.001 * ms))  # what the interval does not decide is no promise
+    expect(page.locator("#answer")).to_contain_text("on 1 of 1, with the whole interval on 0.")
     page.fill("#device", "no-such-device")
     page.keyboard.press("Enter")
     expect(page.locator("#notes")).to_contain_text("no-such-device")

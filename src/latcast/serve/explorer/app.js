@@ -54,11 +54,22 @@ const answerOf = (rows, ofBudget) => {
   if (!rows.length) return "No device has an answer.";
   if (ofBudget) {
     const fits = rows.filter((d) => d.latency_ms <= ofBudget).length;
-    return `Fits ${ofBudget} ms on ${fits} of ${rows.length}.`;
+    const sure = rows.filter((d) => d.upper_ms <= ofBudget).length;
+    return `Fits ${ofBudget} ms by forecast on ${fits} of ${rows.length}, with the whole interval on ${sure}.`;
   }
   const best = rows.reduce((a, b) => (b.latency_ms < a.latency_ms ? b : a));
   return rows.length === 1 ? `${ms(best.latency_ms)} ms on ${best.target}.`
     : `${ms(best.latency_ms)} ms on ${best.target}, the fastest of ${rows.length}.`;
+};
+
+/** What the user should know, each once, with the targets that it is of where others have an answer without it. */
+const notesOf = (record) => {
+  const answered = record.devices.filter((d) => d.error === null), of = new Map();
+  for (const d of answered) for (const note of d.notes) of.set(note, [...(of.get(note) || []), titleOf(d)]);
+  const told = [...of].map(([note, titles]) =>
+    titles.length === answered.length ? note : `${titles.join(", ")}: ${note}`);
+  const failed = record.devices.filter((d) => d.error !== null).map((d) => `${d.device}: ${d.error}`);
+  return [...new Set([...record.notes, ...told, ...failed])];
 };
 
 const titleOf = (row) =>
@@ -94,8 +105,7 @@ const forecast = latest(async () => {
   const own = rows.find((d) => d.device === state.model?.id);
   $("answer").textContent = answerOf(rows.filter((d) => d === own || d.target !== own?.target), budget());
   if (rows.length) bars($("bars"), rows.map((d) => [titleOf(d), d]), budget());
-  const notes = [...new Set([...state.record.notes, ...state.record.devices.flatMap((d) =>
-    d.error === null ? d.notes : [`${d.device}: ${d.error}`])])];
+  const notes = notesOf(state.record);
   $("notes").replaceChildren(...notes.map((text) => el("li", {}, text)));
   $("notes").hidden = !notes.length;
   if ($("graph").open) await drawGraph().catch((error) => tell($("answer"), error));

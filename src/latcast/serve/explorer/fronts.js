@@ -8,6 +8,9 @@ const $ = (id) => document.getElementById(id);
 
 const interval = (x) => (x.lower_ms === null ? "not calibrated" : `${ms(x.lower_ms)} – ${ms(x.upper_ms)} ms`);
 
+const COSTS = { macs: "MACs", params: "parameters", bytes: "memory traffic, bytes",
+  launches: "layers", activation_bytes: "peak of activations, bytes" };
+
 const choosing = turns();
 const choose = async () => {
   const told = $("choice"), isLast = choosing();
@@ -89,7 +92,7 @@ const search = async () => {
 const showSearch = (found) => {
   const best = found.found[0];
   $("searching").textContent = best
-    ? `${(100 * best.accuracy).toFixed(1)} % top-1 within ${ms(best.max_latency_ms)} ms on ${found.target}, by forecast; ` +
+    ? `${(100 * best.accuracy).toFixed(1)} % top-1 within ${best.max_latency_ms} ms on ${found.target}, by forecast; ` +
       `${found.front.length} networks are on the front.`
     : `${found.front.length} networks are on the front of ${found.space} on ${found.target}.`;
   const points = found.front.map((x) => ({ x: x.latency_ms, y: 100 * x.accuracy, of: x,
@@ -113,7 +116,7 @@ const showArch = (found, network) => {
   } }, "Forecast on all chosen devices");
   $("search-facts").replaceChildren(facts([["top-1", `${(100 * network.accuracy).toFixed(2)} %`],
     ["latency", `${ms(network.latency_ms)} ms on ${found.target}`], ["interval", interval(network)],
-    ...Object.entries(network.costs || {}).map(([name, value]) => [name, count(value)])]),
+    ...Object.entries(network.costs || {}).map(([name, value]) => [COSTS[name] || name, count(value)])]),
   el("pre", { tabindex: 0, "aria-label": "architecture" }, JSON.stringify(network.arch)), others, place);
 };
 

@@ -99,7 +99,8 @@ const suggest = async () => {
     if (!isLast()) return;
     const steps = [...(found.itself ? [found.itself] : []), ...found.networks];
     place.replaceChildren(el("p", {}, "Measure these on the device, the one that narrows the interval most first " +
-      "(latcast measure); intervals are those to expect after it and those before it:"));
+      "(latcast measure); intervals are those to expect after it and those before it" +
+      (rows.some((row) => row.ms > 0) ? ", without what you have measured above:" : ":")));
     const list = el("div");
     place.append(list);
     bars(list, steps.map((step) => [step.network,
