@@ -16,8 +16,8 @@ from latcast.models import Kernels, load_layers
 from latcast.models.kernels._fit import _left_out, _numbers, adapted_model
 from latcast.models.kernels._model import physical_work
 from latcast.models.kernels._prices import Observed
-from latcast.models.kernels._slowdown import KIND_SHIFT, MEASURED_SCALE
-from latcast.networks import OPS, Networks
+from latcast.models.kernels._slowdown import KIND_SHIFT, MEASURED_SCALE, Slowdown
+from latcast.networks import ALL_KINDS, OPS, Networks
 
 OTHER = Target("another", "simulator")
 # Networks by kernels: two kinds of convolutions, so that MACs and bytes are no multiples.
@@ -136,6 +136,41 @@ def test_all_follows_the_peaks_of_cores(simulator: type, fitted: Kernels, tmp_pa
             fitted.carried(fast, Target("fast", here.runtime, threads=2))
     unknown = fitted.adapt(few).predict(graphs)
     assert not np.allclose(unknown, adapted[0], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_instructions_for_int8_speed_up_products_alone(
+    simulator: type, fitted: Kernels, tmp_path: Path
+) -> None:
+    """All of a network followed the peak of AMX: a MobileNet was to run eight times as fast."""
+    path = tmp_path / "devices.toml"
+    path.write_text(
+        "".join(
+            f'["{name}"]\ntitle = "{name}"\nkind = "cpu"\ncores = 2\nmemory_gb = 8.0\n'
+            f'bandwidth_gb_s = 20.0\nsource = "a test"\npeak_fp32_flops = {floats}\n'
+            f"peak_int8_ops = {integers}\n"
+            for name, floats, integers in (("vnni", 1e11, 4e11), ("amx", 2e11, 64e11))
+        )
+    )
+    of, to = (Target(name, "onnxruntime", precision="int8", threads=1) for name in ("vnni", "amx"))
+    with device_files([path]):
+        slowdown = Slowdown.between(of, to, devices()["amx"])
+        alike = Slowdown.between(of, to, replace(devices()["amx"], peak_int8_ops=8e11))
+    assert slowdown is not None
+    assert alike is not None
+    assert (slowdown.factor, slowdown.products) == pytest.approx((0.5, 0.125))
+    assert (alike.factor, alike.products) == pytest.approx((0.5, 1.0))
+    # How much of a network that is no peak tells.
+    assert slowdown.deviation > 0.5 * np.log(8) > alike.deviation
+    graphs = simulator(fitted.target).measured(3, seed=5).graphs
+    kernels = Networks.of(graphs, fitted.target)
+    before, after = (
+        m.prices.parts(kernels) for m in (fitted._model, slowdown.applied(fitted._model))
+    )
+    is_product = np.isin(np.array(ALL_KINDS)[kernels.kinds], ("conv", "linear", "matmul"))
+    factors = np.full_like(before, 0.5)
+    factors[is_product, 0] *= 0.125
+    np.testing.assert_allclose(after, before * factors)
 
 
 def halves(model: Kernels, graphs: object) -> np.ndarray:

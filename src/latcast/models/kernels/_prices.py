@@ -13,12 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from latcast.graph import OPERATORS
 from latcast.math.least_squares import non_negative
 from latcast.math.robust import huber, reweighted, robust_deviation
-from latcast.networks import ALL_KINDS, Networks
+from latcast.networks import ALL_KINDS, OPS, Networks
 
 Floats = npt.NDArray[np.float64]
 
+# Kinds, and kinds of operators, that matrix units and dot products of short integers speed up.
+_DENSE = ("conv", "conv_transpose", "linear", "matmul", "attention")
+_IS_DENSE = np.array([kind in _DENSE for kind in ALL_KINDS])
+_KIND_OF_OP = np.array(
+    [ALL_KINDS.index(OPERATORS[op].kind if op in OPERATORS else op) for op in OPS]
+)
 # Prices of a kind: of an operation, of a byte of activations, of a byte of constants, of a launch.
 WORK = 4
 # Numbers that a vector register holds: what does not fill the last one is wasted.
@@ -201,9 +208,12 @@ class Prices:
         """Milliseconds of every kernel, shape (d,), positive."""
         return np.asarray(self.parts(kernels).sum(axis=1))
 
-    def scaled(self, factor: float) -> Prices:
-        """Prices so many times as high."""
-        return replace(self, by_kind=self.by_kind * factor, by_class=self.by_class * factor)
+    def scaled(self, factor: float, products: float = 1.0) -> Prices:
+        """Prices so many times as high, and operations of dense products so many times again."""
+        by_kind, by_class = self.by_kind * factor, self.by_class * factor
+        by_kind[_IS_DENSE, 0] *= products
+        by_class[_IS_DENSE[_KIND_OF_OP[self.classes // 2]], 0] *= products
+        return replace(self, by_kind=by_kind, by_class=by_class)
 
     def parts(self, kernels: Networks) -> Floats:
         """Return the ms of every kernel by kind of work, shape (d, 4)."""

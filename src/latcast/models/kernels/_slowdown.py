@@ -34,17 +34,28 @@ MEASURED_SCALE, PUBLISHED_SCALE, UNKNOWN_SCALE = 0.1, 0.4, 0.5
 KIND_SHIFT, NETWORK_SHIFT, SIZE_SHIFT, PART_SHIFT = 0.1, 0.15, 1.0, 0.05
 
 
+FLOATS = "fp32"
+# In another precision than floats, how much surer the time of products is than their share of all:
+# half of what two CPUs differ in by instructions (VNNI, AMX) beside floats. Nothing was measured on
+# two such CPUs; where all of a network followed the peak in int8, one with AMX ran a ResNet twelve
+# times as fast as in fp32, and a MobileNet eight times.
+PRODUCTS_SHARE = 0.5
+
+
 @dataclass(frozen=True)
 class Slowdown:
     """A CPU beside the one that a layer model is of.
 
     Attributes:
-        factor: on all latencies, by the peaks of a core of both; 1 where one is not known.
+        factor: on all latencies, by the peaks in fp32 of a core of both; 1 where one is not known.
         deviation: standard deviation of its logarithm.
+        products: factor on the operations of dense products besides, by the peaks in the target's
+            precision.
     """
 
     factor: float = 1.0
     deviation: float = UNKNOWN_SCALE
+    products: float = 1.0
 
     @classmethod
     def between(cls, of: Target, to: Target, device: Device | None) -> Self | None:
@@ -60,17 +71,23 @@ class Slowdown:
             return None
         if (of.precision, of.threads) != (to.precision, to.threads):
             return None
-        old, new = (_core_peak(d, of.precision) for d in (here, device))
-        if old is None or new is None:
+        own, floats = (_ratio(here, device, p) for p in (of.precision, FLOATS))
+        if own is None:
             return None
+        factor = own if floats is None else floats
         is_published = bool(here.clusters or device.clusters)
-        return cls(old / new, PUBLISHED_SCALE if is_published else MEASURED_SCALE)
+        deviation = PUBLISHED_SCALE if is_published else MEASURED_SCALE
+        deviation = float(np.hypot(deviation, PRODUCTS_SHARE * np.log(own / factor)))
+        return cls(factor, deviation, own / factor)
 
     def applied(self, model: LayerModel) -> LayerModel:
         """The model with all latencies so many times as long."""
         numbers = model.numbers * np.append(np.full(len(model.numbers) - 1, self.factor), 1.0)
-        prices, whole = model.prices.scaled(self.factor), model.whole.at_prices(self.factor)
-        return replace(model, prices=prices, whole=whole, numbers=numbers)
+        numbers[0] *= self.products
+        prices = model.prices.scaled(self.factor, self.products)
+        return replace(
+            model, prices=prices, whole=model.whole.at_prices(self.factor), numbers=numbers
+        )
 
     def carried(self, model: LayerModel, reach: float) -> LayerModel:
         """The model as of the other CPU: what both have in common is known, and less of the rest.
@@ -103,6 +120,12 @@ class Slowdown:
             # Errors on kernels that are near to measured ones there say nothing of those here.
             familiarity=None,
         )
+
+
+def _ratio(here: Device, there: Device, precision: str) -> float | None:
+    """Peak of a core over that of another one; None where one is not known."""
+    old, new = (_core_peak(d, precision) for d in (here, there))
+    return None if old is None or new is None else old / new
 
 
 def _core_peak(device: Device, precision: str) -> float | None:
