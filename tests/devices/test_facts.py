@@ -57,6 +57,16 @@ def test_facts_of_the_cores_that_are_used() -> None:
     assert big["has_avx2"] == big["isa_x86"] == 0
 
 
+def test_vectors_that_no_runtime_has_code_for_count_in_the_bound_alone() -> None:
+    facts = target_facts("sunway-sw831", "ncnn-cpu", threads=2)
+    assert facts["peak_flops"] == facts["base_flops"] == 2 * facts["peak_core_flops"] == 10e9
+    assert (facts["fp32_per_cycle"], facts["bound_flops"]) == (2, 80e9)
+    assert device("sunway-sw831").peak_flops("fp32") == 8 * 2.5e9 * 16
+    whole, int8 = (target_facts("spacemit-k1", "ncnn-cpu", precision=p) for p in ("fp32", "int8"))
+    assert whole["peak_flops"] == whole["bound_flops"] == 8 * int8["peak_flops"]
+    assert int8["bound_flops"] == 4 * whole["bound_flops"]
+
+
 def test_a_boost_counts_in_the_peak_and_not_in_what_all_cores_hold() -> None:
     facts = target_facts("epyc-7742", "onnxruntime")
     assert facts["peak_flops"] == 64 * 3.4e9 * 32

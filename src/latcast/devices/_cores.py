@@ -6,8 +6,8 @@ The rates are those of the vector units at their best: arithmetic that no code e
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 
@@ -54,6 +54,7 @@ class Core:
         l1d_kb: level 1 data cache, KiB; None where it differs by chip.
         l2_kb: level 2 cache of its own, KiB; None where clusters share it or it differs by chip.
         vendor: ``apple`` for Apple's own; empty for all others.
+        compiled: precision -> FLOP a cycle of scalar code, where no runtime has code for vectors.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Core:
     l1d_kb: float | None = None
     l2_kb: float | None = None
     vendor: str = ""
+    compiled: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def per_cycle(self, precision: str) -> float:
         """FLOP (int8: operations) a cycle in a precision, an upper bound.
@@ -75,6 +77,10 @@ class Core:
             return _AMX_RATES[precision]
         rates = _RATES[precision]
         return self.fp32 * next(rate for need, rate in rates if not need or need in self.features)
+
+    def by_runtimes(self, precision: str) -> float:
+        """FLOP (int8: operations) a cycle of the instructions that runtimes have code for."""
+        return self.compiled.get(precision) or self.per_cycle(precision)
 
 
 def _check_clock(core: str, name: str, value: object) -> None:
@@ -118,8 +124,14 @@ class Cluster:
 
     def peak_flops(self, precision: str, *, base: bool = False) -> float:
         """Peak FLOP/s of one core, at the highest clock or the one that all of them hold."""
-        clock = (self.base_ghz if base else None) or self.clock_ghz
-        return 1e9 * clock * cores()[self.core].per_cycle(precision)
+        return self._hertz(base) * cores()[self.core].per_cycle(precision)
+
+    def runtimes_flops(self, precision: str, *, base: bool = False) -> float:
+        """:meth:`peak_flops` of the instructions that runtimes have code for."""
+        return self._hertz(base) * cores()[self.core].by_runtimes(precision)
+
+    def _hertz(self, base: bool) -> float:
+        return 1e9 * ((self.base_ghz if base else None) or self.clock_ghz)
 
     def __str__(self) -> str:
         base = "" if self.base_ghz is None else f" (base {self.base_ghz:g})"

@@ -94,7 +94,8 @@ def target_facts(
 
     On a CPU, threads run on the fastest cores of the selection, one each. ``peak_flops`` counts
     them at their highest clocks, ``base_flops`` at those that all cores hold; on another device
-    both are the stated peak, and ``fp32_sum_flops`` is that with sums in fp32. ``bound_flops`` is
+    both are the stated peak, and ``fp32_sum_flops`` is that with sums in fp32. Where no runtime has
+    code for a core's vectors, these are of scalar code. ``bound_flops`` is
     what no code exceeds: the most that is known of this precision, of those with more bits and,
     where it is not stated, of those with fewer; matrix units and clocks above the stated boost
     included (of Apple's CPUs, the vector units alone). Rates are FLOP/s, int8's operations/s.
@@ -173,12 +174,12 @@ def _of_cpu(found: Device, threads: int, precision: str, selection: str) -> Fact
         "clock_ghz": fastest.clock_ghz,
         "base_ghz": fastest.base_ghz or fastest.clock_ghz,
         "slowest_clock_ghz": min(c.clock_ghz for c, _ in used),
-        "per_cycle": first.per_cycle(precision),
-        "fp32_per_cycle": first.fp32,
-        "peak_flops": peak,
-        "base_flops": sum(n * c.peak_flops(precision, base=True) for c, n in used),
+        "per_cycle": first.by_runtimes(precision),
+        "fp32_per_cycle": first.by_runtimes("fp32"),
+        "peak_flops": sum(n * c.runtimes_flops(precision) for c, n in used),
+        "base_flops": sum(n * c.runtimes_flops(precision, base=True) for c, n in used),
         "bound_flops": peak * max(1, faster),
-        "peak_core_flops": fastest.peak_flops(precision),
+        "peak_core_flops": fastest.runtimes_flops(precision),
         "is_in_order": float(not first.out_of_order),
         "share_of_fastest": sum(n for c, n in used if c.core == fastest.core) / count,
     }
