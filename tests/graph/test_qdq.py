@@ -11,6 +11,7 @@ import latcast
 from latcast.devices import Target
 from latcast.families import Variant
 from latcast.graph import Graph, GraphBuilder, as_run, dequantized
+from latcast.graph.qdq import quantized as integers
 from latcast.graph.read import ReadOptions, read_as_run, read_graph
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure.runtimes._onnx_models import parse, random_inputs
@@ -118,6 +119,19 @@ def test_of_a_clip_that_was_quantized_away_a_relu_comes_back():
 def test_networks_in_floats_stay_as_they_are():
     graph = small_network()
     assert dequantized(graph) is graph
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_layers_whose_shapes_nobody_knows_stay_in_floats(before: bool) -> None:
+    """Whether the shapes are lost before the quantizer comes or in its file."""
+    graph = small_network()
+    for n, layer in enumerate(graph.layers if before else integers(graph).layers):
+        whole = graph if before else integers(graph)
+        unknown = layer._replace(out_shapes=(None,) * len(layer.out_shapes))
+        lost = whole.of((*whole.layers[:n], unknown, *whole.layers[n + 1 :]))
+        found = dequantized(integers(lost) if before else lost)
+        assert len(found) == len(dequantized(integers(graph)))
+        assert found.params == graph.params
 
 
 def test_equal_networks_keep_their_own_inputs_and_notes():

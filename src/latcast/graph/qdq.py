@@ -304,7 +304,8 @@ class _Writing:
         if layer.op not in WEIGHTED and layer.op != "cast":
             kinds = ["int8" if x in self._held else "fp32" for x in places[:2]]
             new = new._replace(precision=max(kinds, key=BITS.__getitem__, default="fp32"))
-        if not layer.param_bytes or layer.runs != 1 or layer.min_runs is not None:
+        is_once = layer.runs == 1 and layer.min_runs is None
+        if not (layer.param_bytes and is_once and layer.is_supported):
             return new
         elements = layer.param_bytes // layer.element_bytes
         if layer.op in WEIGHTED:
@@ -439,7 +440,7 @@ _ACTIVATED = WEIGHTED | {"matmul", "add", "batch_norm"}
 def _float_bytes(layer: Layer) -> int:
     """Bytes in fp32 of the constants of a layer in integers."""
     element = BITS["fp32"] // 8
-    if layer.op in WEIGHTED:
+    if layer.op in WEIGHTED and layer.is_supported:
         weights, channels = _weights(layer), _channels(layer)
         # Scales and zero points take no more than this; what is beyond is a bias.
         bias = channels if layer.param_bytes - weights > _SCALE * channels else 0
