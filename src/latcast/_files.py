@@ -20,6 +20,7 @@ from ._limits import MAX_FILE_BYTES, MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES
 STDIN = "-"
 """Standard input, where a file is named."""
 
+_EMPTY = "standard input (-) must hold what is to be read; it is empty"
 # What a path's own name may take of the name of the temporary file beside it.
 _NAME = 40
 _ADVICE = {
@@ -101,6 +102,26 @@ def standard_input() -> bytes:
     return b"" if sys.stdin is None else _content(sys.stdin.buffer)
 
 
+def read_input(path: Path, most: int = MAX_FILE_BYTES) -> tuple[str, bytes]:
+    """What a file is called in messages, and its bytes; ``-`` is standard input.
+
+    Args:
+        path: as the user named it.
+        most: bytes that files of its kind may have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is larger, or nothing comes from standard input.
+    """
+    if str(path) != STDIN:
+        return str(path), read_file(path, most)
+    if not (content := standard_input()):
+        raise ValueError(_EMPTY)
+    if len(content) > most:
+        raise ValueError(f"standard input must have at most {most} bytes; it has {len(content)}")
+    return "standard input", content
+
+
 @lru_cache(maxsize=1)
 def _content(stream: BinaryIO) -> bytes:
     content = stream.read(MAX_FILE_BYTES + 1)
@@ -128,7 +149,7 @@ def input_file(path: Path, suffix_of: Callable[[bytes], str]) -> Iterator[Path]:
         yield path
         return
     if not (content := standard_input()):
-        raise ValueError("standard input (-) must hold what is to be read; it is empty")
+        raise ValueError(_EMPTY)
     with tempfile.TemporaryDirectory(prefix="latcast-") as folder:
         file = Path(folder) / f"input{suffix_of(content)}"
         file.write_bytes(content)

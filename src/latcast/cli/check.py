@@ -29,7 +29,7 @@ class Reports:
 def check(
     console: Console,
     *,
-    budgets: Path = argument("Models, devices and budgets (.toml)."),
+    budgets: Path = argument("Models, devices and budgets (.toml), - for standard input."),
     reports: Reports,
     devices: Devices = None,
 ) -> None:
@@ -41,7 +41,7 @@ def check(
     from latcast.search.budgets import BudgetFileError
     from latcast.search.budgets import check as checked
 
-    check_usable(budgets)
+    check_usable(budgets, stdin=True)
     for path in (reports.markdown, reports.junit):
         if path is not None:
             check_writable(path)

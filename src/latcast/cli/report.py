@@ -20,8 +20,8 @@ def report(
     console: Console,
     *,
     results: list[Path] = argument(
-        "JSON as --json prints it; a dataset (.parquet), which is audited; or a model (.latcast), "
-        "whose card is shown."
+        "JSON as --json prints it (- for standard input); a dataset (.parquet), which is audited; "
+        "or a model (.latcast), whose card is shown."
     ),
     page: Path | None = option(
         "Page to write (.html); --html is the same.", None, "--out", metavar="FILE", panel=OUTPUT
@@ -37,7 +37,7 @@ def report(
         raise UsageError("name the page to write: --out report.html")
     check_suffix(path, "--out", ".html", ".htm")
     for result in results:
-        check_usable(result)
+        check_usable(result, stdin=True)
     records = [read_result(result) for result in results]
     with rendered():
         console.write_page(path, records, title or "")
@@ -66,11 +66,12 @@ def read_result(path: Path) -> Record:
         UsageError: it is none of these.
         ValueError: it is damaged.
     """
-    from latcast._files import read_file
+    from latcast._files import STDIN, read_input, standard_input
     from latcast._limits import MAX_TEXT_BYTES
     from latcast.report.record import read_record
 
-    if path.suffix == ".parquet":
+    is_dataset = str(path) == STDIN and standard_input()[:4] == b"PAR1"
+    if path.suffix == ".parquet" or is_dataset:
         from latcast.data import read
         from latcast.data.audit_report import AuditReport
 
@@ -80,13 +81,14 @@ def read_result(path: Path) -> Record:
 
         with resolving():
             return ModelCard.of(str(path))
+    name, content = read_input(path, MAX_TEXT_BYTES)
     try:
-        data = json.loads(read_file(path, MAX_TEXT_BYTES))
+        data = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
-            f"{path} must be JSON as --json prints it, a .parquet or a .latcast file: {error}"
+            f"{name} must be JSON as --json prints it, a .parquet or a .latcast file: {error}"
         ) from error
     try:
         return read_record(data)
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{name}: {error}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from latcast._files import read_file
+from latcast._files import read_input
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_list, short_repr, unknown_name
 from latcast.graph.read import ReadOptions, is_named, read_with
@@ -215,22 +215,22 @@ def _read(path: Path) -> tuple[float, list[dict[str, Any]]]:
         BudgetFileError: it is no TOML, or a setting is missing, unknown or of another type.
         FileNotFoundError: there is no such file.
     """
+    name, content = read_input(path, MAX_CATALOGUE_BYTES)
     try:
-        text = read_file(path, MAX_CATALOGUE_BYTES).decode("utf-8-sig")
-        tables = tomllib.loads(text)
+        tables = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BudgetFileError(f"{path} must be TOML: {error}") from error
-    _check_settings(str(path), tables, _FILE)
+        raise BudgetFileError(f"{name} must be TOML: {error}") from error
+    _check_settings(name, tables, _FILE)
     rows = tables.get("budget")
     if not rows:
         raise BudgetFileError(
-            f"{path} must hold [[budget]] tables, each with model = … and max_latency_ms = …; "
+            f"{name} must hold [[budget]] tables, each with model = … and max_latency_ms = …; "
             f"it holds {short_list(tables) or 'nothing'}"
         )
     common = {key: value for key, value in tables.items() if key in _COMMON}
     budgets = []
     for number, row in enumerate(rows, 1):
-        where = f"[[budget]] {number} of {path}"
+        where = f"[[budget]] {number} of {name}"
         if not isinstance(row, dict):
             raise BudgetFileError(f"{where} must be a table; got {short_repr(row)}")
         _check_settings(where, row, {**_COMMON, **_OWN})
@@ -242,7 +242,7 @@ def _read(path: Path) -> tuple[float, list[dict[str, Any]]]:
         budgets.append(budget)
     coverage = tables.get("coverage", 0.9)
     if not 0 < coverage < 1:
-        raise BudgetFileError(f"coverage of {path} must be between 0 and 1; got {coverage}")
+        raise BudgetFileError(f"coverage of {name} must be between 0 and 1; got {coverage}")
     return coverage, budgets
 
 
@@ -294,7 +294,7 @@ def check(
 
     Args:
         path: TOML, as ``docs/budgets.md`` describes it; models and ``.latcast`` files in it are
-            named from its folder.
+            named from its folder, with ``-``, standard input, from the current one.
         on_progress: called with how many budgets are done, how many there are, and the next one.
 
     Raises:

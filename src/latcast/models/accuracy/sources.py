@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latcast._files import STDIN
 from latcast._model_file import Array, Schema
 from latcast._names import short_repr
 from latcast.data import ACCURACY, Dataset, read_accuracies
@@ -325,8 +326,9 @@ def as_accuracy_model(
 
     Args:
         source: a model; the name of a shipped one; the path of a model file (``.latcast``) or of a
-            table (``.csv``, or HELP's ``.txt``); a function from architectures to accuracies; or
-            a list of these, for an ensemble where there are several.
+            table (``.csv``, or HELP's ``.txt``; ``-`` is one from standard input); a function from
+            architectures to accuracies; or a list of these, for an ensemble where there are
+            several.
         space: of a table's architectures, where its file does not tell.
 
     Raises:
@@ -353,6 +355,6 @@ def _named(source: str | Path, space: SearchSpace | str | None) -> AccuracyModel
     suffix = Path(source).suffix.lower()
     if suffix == MODEL_SUFFIX:
         return load_accuracy(source)
-    if suffix in TABLE_SUFFIXES:
+    if suffix in TABLE_SUFFIXES or str(source) == STDIN:
         return TableAccuracy.read(source, space)
     return accuracy_model(str(source))
