@@ -75,7 +75,7 @@ def read_result(path: Path) -> Record:
         from latcast.data import read
         from latcast.data.audit_report import AuditReport
 
-        return AuditReport.of(read(path), path.name)
+        return AuditReport.of(read(path), "standard input" if is_dataset else path.name)
     if path.suffix == ".latcast":
         from latcast.models.overview import ModelCard
 
