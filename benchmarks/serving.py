@@ -39,7 +39,7 @@ import psutil
 from latcast import Client, space
 from latcast.bench.tables import machine
 from latcast.families import Variant, family
-from latcast.report.record import Column, Table
+from latcast.report.table import Column, Table
 from latcast.serve.client import ServerError
 
 _DEVICE = "raspberry-pi-4"

@@ -11,13 +11,13 @@ as long as it is alive. Needs OpenSSH's server, and the tests beside this folder
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ from latcast.measure.hosts import _remote, ssh
 from latcast.measure.runtimes import register_runtime
 from latcast.testing.hosts import QUICK
 
-TESTS = Path(__file__).parents[1] / "tests/measure"
+TESTS = Path(__file__).parents[1] / "tests"
 BOARDS, SLOW, DYING = 4, 2, 3
 # Of a board alone: enough that the start of its workers takes the share that it has in a fleet.
 ALONE = 4
@@ -43,8 +43,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--pause", type=float, default=0.1, help="seconds that a pass sleeps")
     asked = parser.parse_args()
-    sshd = _module(TESTS / "hosts/conftest.py")
-    register_runtime(_module(TESTS / "fake_runtime.py").Own)
+    sys.path += [str(TESTS / "makers"), str(TESTS / "measure")]
+    sshd = import_module("sshd")
+    register_runtime(import_module("fake_runtime").Own)
     _remote._PATIENCE_S = 1.0  # the board that dies stays away
     with tempfile.TemporaryDirectory(prefix="sshds-") as folder:
         servers = [_server(sshd, Path(folder), n, asked.pause) for n in range(BOARDS)]
@@ -113,16 +114,6 @@ def _server(sshd: ModuleType, folder: Path, n: int, pause: float) -> Any:
     made = sshd.Server(own.parent, sshd.free_port(), f"board-{n}")
     slowness = "2" if n == SLOW else "1"
     return made.start(TMPDIR=str(own), FAKE_SLOWNESS=slowness, FAKE_PAUSE=str(pause))
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

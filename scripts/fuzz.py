@@ -69,6 +69,7 @@ def tests_of(name: str) -> Any:
 
 def formats() -> dict[str, Format]:
     """Name -> format, for all that there are tests of."""
+    sys.path.append(str(ROOT / "tests" / "makers"))  # which they import from
     networks, nodes = tests_of("graph/read/test_hostile_files"), tests_of(
         "graph/read/test_onnx_reader_fuzz"
     )  # fmt: skip

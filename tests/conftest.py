@@ -189,14 +189,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of the fake runtime, importable by worker processes as well."""
     folder = Path(__file__).parent / "measure"
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-    if "fake_runtime" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("fake_runtime", folder / "fake_runtime.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["fake_runtime"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["fake_runtime"]
+    return importlib.import_module("fake_runtime")
 
 
 @pytest.fixture

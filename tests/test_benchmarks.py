@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmark_files import load_benchmark
 
 import latcast
 from latcast.search import accuracy_model
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # its dataclasses look their annotations up there
-    spec.loader.exec_module(loaded)
-    return loaded
-
 
 def test_hypervolume() -> None:
-    volume = module("search").hypervolume
+    volume = load_benchmark("search").hypervolume
     # Two steps up to 60 ms above 0.7; what is dominated or outside adds nothing.
     accuracy, ms = np.array([0.8, 0.9, 0.75, 0.6, 0.99]), np.array([20.0, 50.0, 30.0, 10.0, 70.0])
     assert volume(accuracy, ms) == pytest.approx(30 * 0.1 + 10 * 0.2)
@@ -40,13 +26,13 @@ def test_hypervolume() -> None:
 def test_exponents_of_growth(power: float, fixed: float) -> None:
     sizes = [100, 200, 400, 800]
     seconds = [fixed + 0.1 * (n / 100) ** power for n in sizes]
-    assert module("scaling").exponent(sizes, seconds) == pytest.approx(power, abs=0.02)
+    assert load_benchmark("scaling").exponent(sizes, seconds) == pytest.approx(power, abs=0.02)
     noisy = np.array(seconds) * [1.02, 0.98, 1.02, 0.98]
-    assert module("scaling").exponent(sizes, noisy) == pytest.approx(power, abs=0.3)
+    assert load_benchmark("scaling").exponent(sizes, noisy) == pytest.approx(power, abs=0.3)
 
 
 def test_the_best_that_keeps_both_budgets() -> None:
-    best = module("search")._best_keeping
+    best = load_benchmark("search")._best_keeping
     models = (latcast.load("samsung-note10"), latcast.load("rtx-2080-ti"))
     archs = latcast.space("compofa-fixed-kernel").sample(40, 0, restrict={"r": [160, 192, 224]})
     ms = np.stack([m.predict(archs) for m in models], axis=1)
@@ -62,7 +48,7 @@ def made_up(factor: float, precision: str) -> object:
     from latcast.data import Dataset
     from latcast.devices import Target
 
-    benchmark, rng = module("precisions"), np.random.default_rng(3)
+    benchmark, rng = load_benchmark("precisions"), np.random.default_rng(3)
     b = latcast.graph.GraphBuilder()
     b.conv(b.input(3, 8, 8), 4)
     ms = np.exp(rng.normal(size=100)) * (
@@ -81,7 +67,7 @@ def made_up(factor: float, precision: str) -> object:
 
 
 def test_precisions_are_scored_on_pairs_of_networks() -> None:
-    benchmark = module("precisions")
+    benchmark = load_benchmark("precisions")
     told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
     (pairs,) = benchmark.pairs(told)
     assert pairs.name == "here/onnxruntime/b1/t1"
@@ -101,7 +87,7 @@ def test_precisions_are_scored_on_pairs_of_networks() -> None:
 def test_a_joint_model_is_fitted_to_the_other_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     from latcast.models.joint import TargetFacts
 
-    benchmark = module("precisions")
+    benchmark = load_benchmark("precisions")
     told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
     asked = benchmark.Question.of_target
 
@@ -122,7 +108,7 @@ def test_a_joint_model_is_fitted_to_the_other_folds(monkeypatch: pytest.MonkeyPa
 
 
 def test_networks_are_dealt_to_one_fold_in_all_datasets() -> None:
-    benchmark = module("precisions")
+    benchmark = load_benchmark("precisions")
     told = [made_up(1.5, precision) for precision in ("fp32", "int8")]
     folds = benchmark.dealt([x.data for x in told], "network", 0)
     assert sorted(np.bincount(list(folds.values()))) == [20] * 5

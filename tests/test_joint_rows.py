@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,11 @@ from latcast.graph.read.onnx import read_onnx
 from latcast.models.joint import Observations
 from latcast.networks import Networks
 
-ROOT = Path(__file__).parents[1]
 SPACE = latcast.space("nasbench201")
 
 
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def rows() -> Any:
     return importlib.import_module("_joint_rows")
 
 

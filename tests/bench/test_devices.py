@@ -26,7 +26,7 @@ from latcast.graph import GraphBuilder
 from latcast.models.joint import Faster, Observations, TargetFacts
 from latcast.networks import Networks
 from latcast.networks.bound import bound_ms
-from latcast.report.record import MISSING, Table
+from latcast.report.table import MISSING, Table
 
 FIELDS = {
     "table", "protocol", "setting", "samples", "method", "groups", "networks", "median_error",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -172,13 +172,7 @@ def test_errors_are_one_line(latcast: Any, arguments: tuple[object, ...]) -> Non
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """The script that writes docs/json.md."""
-    path = ROOT / "scripts" / "json_reference.py"
-    spec = importlib.util.spec_from_file_location("json_reference", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module("json_reference")
 
 
 def test_the_page_is_that_of_the_records(reference: ModuleType) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import phones
 import pytest
 
 from latcast.data import read
@@ -12,10 +10,6 @@ from latcast.measure import CampaignFile
 from latcast.measure.hosts.adb import AdbHost
 
 pytest.importorskip("adbutils")
-PATH = Path(__file__).parents[1] / "measure/hosts/phones.py"
-SPEC = importlib.util.spec_from_file_location("phones", PATH)
-phones = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(phones)
 
 pytestmark = [
     pytest.mark.worker,

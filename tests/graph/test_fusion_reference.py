@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from benchmark_files import load_benchmark
 
 from latcast.families import Variant, family, family_names
 from latcast.graph import OPENVINO_RULES, RULES
 from latcast.graph.read.onnx import read_onnx
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def small(name: str, **others: int) -> Variant:
@@ -47,19 +43,9 @@ VARIANTS = (
 )
 
 
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for themselves
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def kernels() -> ModuleType:
-    return loaded("kernels")
+    return load_benchmark("kernels")
 
 
 @pytest.mark.slow

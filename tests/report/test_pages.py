@@ -25,7 +25,8 @@ from latcast.report.figure import (
     ticks,
 )
 from latcast.report.page import page as page_of
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 
 SIZES = (1280, 375)
 pytestmark = [pytest.mark.slow, pytest.mark.worker]

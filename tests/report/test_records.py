@@ -19,12 +19,13 @@ import polars as pl
 import pytest
 
 from latcast.models.evaluation import ScoredRow
-from latcast.report import charts, record
+from latcast.report import charts, record, table
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.formats import pieces
 from latcast.report.markup import breaks
 from latcast.report.plot import draw
-from latcast.report.record import Column, LazyRows, Record, Table, described, lazy, numbered
+from latcast.report.record import Record, described
+from latcast.report.table import Column, LazyRows, Table, lazy, numbered
 from latcast.report.text import interval_column, shared_notes
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +103,7 @@ def test_lazy_rows_are_shown_as_others_are(monkeypatch: pytest.MonkeyPatch) -> N
         return rows[part]
 
     whole = Example(1, (Outer("x/y/b1", tuple(rows)), Outer("z", tuple(rows[:1]))))
-    monkeypatch.setattr(record, "AT_ONCE", 5)
+    monkeypatch.setattr(table, "AT_ONCE", 5)
     parts = Example(1, (Outer("x/y/b1", lazy(23, make)), Outer("z", lazy(1, make))))  # type: ignore[arg-type]
     assert isinstance(parts.targets[0].rows, LazyRows)
     assert isinstance(parts.targets[1].rows, tuple)
@@ -159,7 +160,7 @@ def test_columns_of_which_nothing_is_known_are_left_out() -> None:
 
 
 def test_a_repr_makes_no_lazy_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "AT_ONCE", 1)
+    monkeypatch.setattr(table, "AT_ONCE", 1)
     monkeypatch.setattr(Example, "answer", lambda self: self.targets[0].rows[0].name)
     rows = lazy(2, lambda part: pytest.fail("rows are made"))
     assert repr(Example(7, (Outer("x", rows),))) == "Example(seed=7, 1 target)"  # type: ignore[arg-type]
@@ -280,7 +281,7 @@ def test_csv_is_one_table_with_numbers_in_full() -> None:
 def test_csv_of_lazy_rows_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"a": n, "b": f"{n}, {n}"} for n in range(23)]
     columns = Column("a", "a"), Column("b", "b")
-    monkeypatch.setattr(record, "AT_ONCE", 5)
+    monkeypatch.setattr(table, "AT_ONCE", 5)
     both = [Table(columns, x) for x in (rows, lazy(23, lambda part: rows[part]))]
     assert "".join(pieces(both[:1], "csv")) == "".join(pieces(both[1:], "csv"))
 

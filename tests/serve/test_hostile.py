@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import signal
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from benchmark_files import load_benchmark
 
 from latcast.serve.settings import add_key
 from latcast.spaces import space
@@ -24,15 +24,7 @@ from latcast.spaces import space
 pytestmark = [pytest.mark.slow, pytest.mark.worker]
 
 ARCH = {"archs": space("ofa-mobilenet-v3").sample(1, seed=0).to_dicts(), "devices": ["tesla-p40"]}
-
-
-_SPEC = importlib.util.spec_from_file_location(
-    "serving", Path(__file__).parents[2] / "benchmarks" / "serving.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-serving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(serving)
+serving = load_benchmark("serving")
 
 
 @pytest.mark.parametrize(

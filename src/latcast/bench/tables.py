@@ -14,7 +14,8 @@ import numpy as np
 import latcast
 from latcast.devices import cpu_model
 from latcast.report.figure import Figure
-from latcast.report.record import MISSING, Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import MISSING, Column, Table
 
 from . import summary
 

@@ -38,7 +38,8 @@ from ._streams import Bar, has_gone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from latcast.report.record import Record, Table
+    from latcast.report.record import Record
+    from latcast.report.table import Table
     from latcast.spaces import Archs
 
 # Exit codes; the last is what shells give for ctrl-C (128 and the signal's number).
@@ -201,7 +202,8 @@ class Console:
         """
         if self.html is not None:
             raise UsageError("--html is for results; these are architectures: leave it out")
-        from latcast.report.record import json_pieces, lazy
+        from latcast.report.record import json_pieces
+        from latcast.report.table import lazy
 
         if self.table != "text":
             raise UsageError(f"architectures are printed as JSON: leave out --table {self.table}")

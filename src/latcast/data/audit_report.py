@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast.report.markup import number_text
-from latcast.report.record import Column, Record, Section, Table, pairs
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table, pairs
 
 from ._dataset import Dataset
 from ._formats import Source, read

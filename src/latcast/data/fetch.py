@@ -22,7 +22,8 @@ from urllib.request import Request, urlopen
 
 from latcast._limits import MAX_FILE_BYTES
 from latcast._names import unknown_name
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 
 # Of a read, and seconds that a server may be silent.
 CHUNK, TIMEOUT_S = 1 << 16, 30.0

@@ -19,7 +19,8 @@ from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 from latcast.report.figure import Axis, Figure, Series
-from latcast.report.record import MISSING, Column, Record, Table, pairs
+from latcast.report.record import Record
+from latcast.report.table import MISSING, Column, Table, pairs
 
 from ._cores import Cluster
 from ._device import KINDS, Device

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from latcast.report.markup import end_of
-from latcast.report.record import MISSING, Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import bytes_text, count_text, shape_text
 
 from ._graph import Graph, GraphInput

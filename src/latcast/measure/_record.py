@@ -13,7 +13,8 @@ from latcast.devices import Target
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import end_of
-from latcast.report.record import Column, Record, Section, Table, pairs
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table, pairs
 from latcast.report.text import ms_text
 
 from ._campaign import Plan, open_or_resume

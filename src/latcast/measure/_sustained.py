@@ -22,7 +22,7 @@ from latcast.math.change_points import segments
 from latcast.math.steady_state import SMALLEST, SteadyState, medians_of_five, steady_state
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import end_of
-from latcast.report.record import MISSING, Column, Table
+from latcast.report.table import MISSING, Column, Table
 
 from . import _machine
 from ._campaign_file import SUSTAINED_ROUND, CampaignFile, Run

@@ -25,7 +25,8 @@ from latcast.measure.conditions import EXPECTED, Condition, conditions
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import start_of
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 
 from ._base import Predictor
 from .hub import is_file

@@ -13,7 +13,8 @@ from latcast.data import ACCURACY, UNSTABLE, Dataset, quantity
 from latcast.math.metrics import Scored, covered, weighted_metrics
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import scores_table
 
 from ._base import Predictor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast.data import LATENCY_MS, Dataset, Quantity
 from latcast.graph.read import Network, ReadOptions, read_with
-from latcast.report.record import lazy
+from latcast.report.table import lazy
 from latcast.spaces import Archs, SearchSpace
 from latcast.spaces import space as find_space
 

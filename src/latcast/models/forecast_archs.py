@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Series
-from latcast.report.record import AT_ONCE, Column, Record, Section, Table, numbered
+from latcast.report.record import Record, Section
+from latcast.report.table import AT_ONCE, Column, Table, numbered
 from latcast.report.text import interval_column, ms_text, shared_notes
 
 from .forecast_records import answer_of

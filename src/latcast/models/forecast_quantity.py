@@ -9,7 +9,8 @@ from pathlib import Path
 from latcast.data import Quantity, quantity
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
-from latcast.report.record import MISSING, Column, Record, Table, lazy
+from latcast.report.record import Record
+from latcast.report.table import MISSING, Column, Table, lazy
 from latcast.report.text import shared_notes
 from latcast.spaces import Archs, SearchSpace
 

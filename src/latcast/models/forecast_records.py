@@ -14,7 +14,8 @@ from latcast.graph.inspection import inputs_table
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.markup import end_of, start_of
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import (
     BOUND_COLOURS,
     bound_text,

@@ -25,7 +25,8 @@ from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, 
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 from latcast.spaces import Archs, SearchSpace
 
 from .lookup_table import LookupTable

@@ -13,7 +13,8 @@ from latcast._names import unknown_name
 from latcast.data import LATENCY_MS, quantity
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Section, Table, look_up
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table, look_up
 from latcast.report.text import families_table, scores_table
 
 from . import zoo

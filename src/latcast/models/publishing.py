@@ -12,7 +12,8 @@ import yaml
 
 from latcast._imports import require
 from latcast.report.formats import pieces
-from latcast.report.record import Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Table
 from latcast.report.text import bytes_text
 
 from . import zoo

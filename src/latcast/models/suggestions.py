@@ -18,7 +18,8 @@ from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.markup import start_of
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 from latcast.report.text import interval_column, ms_column, ms_text
 
 from .joint import JointPredictor

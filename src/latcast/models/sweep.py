@@ -14,7 +14,8 @@ from latcast.graph.read import Network, ReadOptions, name_of
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import start_of
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import count_text, interval_column, ms_column, ms_text, shared_notes
 
 from .forecast_network import forecast_network

@@ -14,7 +14,8 @@ from latcast.data.audit import measured_rows
 from latcast.devices import devices, target_facts
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import families_table, scores_table
 
 from . import KINDS, BaseModel, Kernels, Predictor, training

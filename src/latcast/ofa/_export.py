@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from latcast._files import write_file
 from latcast.graph import Graph
 from latcast.graph.write.onnx import to_onnx
-from latcast.report.record import Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Table
 
 from ._images import ImageFolder
 from ._weights import ofa_module

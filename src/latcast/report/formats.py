@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from .record import Column, LazyRows, Table, text_pieces
+from .record import text_pieces
+from .table import Column, LazyRows, Table
 
 FORMATS = ("text", "csv", "md")
 

@@ -13,7 +13,8 @@ from .drawing import DRAWN, forecast_drawing
 from .figure import Axis, Figure, Series
 from .markup import printable
 from .page import environment, split
-from .record import Column, Section, Table
+from .record import Section
+from .table import Column, Table
 from .text import (
     KIND_COLOURS,
     OTHER_COLOUR,

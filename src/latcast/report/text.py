@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
-from .record import MISSING, Column, Table, look_up
+from .table import MISSING, Column, Table, look_up
 
 # Score of a predictor in percent, or a correlation -> label, in the order of tables.
 SCORES = {

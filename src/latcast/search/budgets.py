@@ -21,7 +21,8 @@ from latcast.report import charts
 from latcast.report.figure import Figure, Guide
 from latcast.report.formats import pieces
 from latcast.report.markup import printable
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import interval_column, ms_column, ms_text
 
 from .which import DeviceAnswer, GraphKernels, answer_of

@@ -19,7 +19,8 @@ from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.markup import printable
-from latcast.report.record import Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import Column, Table
 from latcast.report.text import (
     at_least,
     bytes_text,

@@ -19,7 +19,8 @@ from latcast.models import Predictor
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
 from latcast.report.frame import Tabular
-from latcast.report.record import Column, Record, Section, Table, plain
+from latcast.report.record import Record, Section, plain
+from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
 from latcast.spaces import Archs
 

@@ -33,7 +33,8 @@ from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.markup import start_of
-from latcast.report.record import MISSING, Column, Record, Section, Table
+from latcast.report.record import Record, Section
+from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import bytes_text, interval_column, ms_column
 
 from .within_budget import (

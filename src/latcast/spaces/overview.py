@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from latcast.report.record import Column, Record, Table
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 
 from . import space, space_names
 from ._base import SearchSpace

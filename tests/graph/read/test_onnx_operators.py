@@ -6,7 +6,6 @@ All values are by hand; shapes are compared with those that ONNX Runtime gives w
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from latcast.graph import UNKNOWN, Graph
 from latcast.graph._operators import OPERATORS
 from latcast.graph.inspection import Inspection
 from latcast.graph.read import read_graph
-from latcast.graph.read.onnx import read_onnx
 
 node = helper.make_node
 MS = "com.microsoft"
@@ -580,58 +578,3 @@ def test_slow_operators_are_told_apart(made: Any, held: Any, op: str, least: flo
 def test_constants_count_once(nodes: list[Any], held: Any, params: int, size: int) -> None:
     total = Inspection.of(read(nodes, {"x": [1, 8]}, held)).total
     assert (total.params, total.param_bytes) == (params, size)
-
-
-# -- external data -----------------------------------------------------------------------------
-
-
-def test_external_data_are_read_through_the_links_of_a_cache(tmp_path: Path) -> None:
-    made = model([node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, weights(w=(4, 2)))
-    blobs, snapshot, elsewhere = (tmp_path / n for n in ("blobs", "snapshots/1/onnx", "elsewhere"))
-    for folder in (blobs, snapshot, elsewhere):
-        folder.mkdir(parents=True)
-    onnx.save(made, blobs / "c6ed", save_as_external_data=True, location="m.data", size_threshold=0)
-    (blobs / "m.data").rename(blobs / "b879")
-    up = "../../../blobs"
-    (snapshot / "m.onnx").symlink_to(f"{up}/c6ed")
-    (snapshot / "m.data").symlink_to(f"{up}/b879")
-    assert read_onnx(snapshot / "m.onnx").params == 8
-    # A link to a model alone: its data lie beside what it is a link to.
-    (blobs / "b879").rename(blobs / "m.data")
-    (elsewhere / "m.onnx").symlink_to(blobs / "c6ed")
-    assert read_onnx(elsewhere / "m.onnx").params == 8
-    # A link to a link: they lie beside what the first one is a link to.
-    (blobs / "m.data").rename(blobs / "b879")
-    (elsewhere / "n.onnx").symlink_to(snapshot / "m.onnx")
-    assert read_onnx(elsewhere / "n.onnx").params == 8
-
-
-@pytest.mark.parametrize(
-    "way", ["a path up", "a link", "an absolute path", "a link of a folder", "a circle"]
-)
-def test_external_data_elsewhere_are_refused(tmp_path: Path, way: str) -> None:
-    made = model([node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, weights(w=(4, 2)))
-    home, secret = tmp_path / "home", tmp_path / "secret"
-    home.mkdir()
-    secret.mkdir()
-    (secret / "m.data").write_bytes(b"\0" * 32)
-    onnx.save(
-        made, home / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0
-    )
-    (home / "m.data").unlink()
-    location = "m.data"
-    if way == "a link":
-        (home / "m.data").symlink_to("../secret/m.data")
-    elif way == "a circle":
-        (home / "m.data").symlink_to("m.data")
-    elif way == "a link of a folder":
-        (home / "sub").symlink_to("../secret")
-        location = "sub/m.data"
-    else:
-        location = "../secret/m.data" if way == "a path up" else str(secret / "m.data")
-    stored = onnx.load(home / "m.onnx", load_external_data=False)
-    for entry in stored.graph.initializer[0].external_data:
-        entry.value = location if entry.key == "location" else entry.value
-    (home / "m.onnx").write_bytes(stored.SerializeToString())
-    with pytest.raises(ValueError, match="must lie in a file in the folder"):
-        read_onnx(home / "m.onnx")

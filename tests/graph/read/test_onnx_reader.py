@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -557,65 +556,6 @@ def test_what_is_asked_for_must_fit(options: Any, message: str) -> None:
 
 
 # -- files -------------------------------------------------------------------------------------
-
-
-def test_files_that_are_no_models(tmp_path: Path) -> None:
-    path = tmp_path / "net.onnx"
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        read_onnx(path)
-    for content in (b"", b"some text\n" * 20, b"\0" * 50):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="must"):
-            read_onnx(path)
-
-
-@pytest.fixture
-def with_data_outside(tmp_path: Path) -> Path:
-    made = model(
-        [node("Reshape", ["x", "t"], ["r"]), node("MatMul", ["r", "w"], ["y"])],
-        {"x": [2, 3, 4]},
-        [ints("t", 0, -1), weights("w", 12, 5_000)],
-    )
-    path = tmp_path / "net.onnx"
-    onnx.save(made, path, save_as_external_data=True, location="net.data", size_threshold=0)
-    return path
-
-
-def test_external_data(with_data_outside: Path) -> None:
-    graph = read_onnx(with_data_outside)
-    assert graph.layers[-1].out_shapes == ((2, 5_000),)
-    assert graph.params == 60_000
-
-
-def test_external_data_must_be_there_and_whole(with_data_outside: Path) -> None:
-    data = with_data_outside.with_name("net.data")
-    data.write_bytes(data.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="constant 'w' must be 240000 bytes inside of"):
-        read_onnx(with_data_outside)
-    data.unlink()
-    with pytest.raises(ValueError, match=r"there is no 'net\.data'"):
-        read_onnx(with_data_outside)
-
-
-@pytest.mark.parametrize("place", ["../secret", "/etc/passwd", "", "link"])
-def test_external_data_stay_in_the_folder(with_data_outside: Path, place: str) -> None:
-    folder = with_data_outside.parent / "inner"
-    folder.mkdir()
-    (with_data_outside.parent / "secret").write_bytes(b"\0" * 300_000)
-    (folder / "link").symlink_to(with_data_outside.parent / "secret")
-    made = onnx.load(with_data_outside, load_external_data=False)
-    for held in made.graph.initializer:
-        held.external_data[0].value = place
-    (folder / "net.onnx").write_bytes(made.SerializeToString())
-    with pytest.raises(ValueError, match="must lie in a file in the folder of the model"):
-        read_onnx(folder / "net.onnx")
-
-
-def test_external_data_of_bytes_are_asked_for_only_where_they_matter(
-    with_data_outside: Path,
-) -> None:
-    with pytest.raises(ValueError, match="must be read from its file"):
-        read_onnx(with_data_outside.read_bytes())
 
 
 @pytest.mark.parametrize(

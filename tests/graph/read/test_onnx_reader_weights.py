@@ -76,6 +76,16 @@ def test_weights_must_be_as_many_as_their_shape_says(raw: bool) -> None:
         read_onnx(model.SerializeToString())
 
 
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_onnx(path)
+    for content in (b"", b"some text\n" * 20, b"\0" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="must"):
+            read_onnx(path)
+
+
 def test_a_file_that_is_cut_off_anywhere_is_an_error() -> None:
     content = _model(w=_floats(LARGE), b=_floats(1)).SerializeToString()
     for end in (*range(60), *range(61, len(content), 50_021), len(content) - 1):

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import socket
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from threading import Thread
 
 import numpy as np
+import phones
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.families import Variant
 from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError
 from latcast.measure._sources import OnnxFile, VariantSource
 from latcast.measure.hosts import host
-from latcast.measure.hosts._phone import Phone, PhoneState, mask_of
 from latcast.measure.hosts.adb import AdbHost, phone_text
-from latcast.models.measured_table import TablePlan
-from latcast.testing import HOST_CHECKS
 
 pytest.importorskip("adbutils")
-SPEC = importlib.util.spec_from_file_location("phones", Path(__file__).with_name("phones.py"))
-phones = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(phones)
 
 pytestmark = [
     pytest.mark.worker,
@@ -46,243 +36,6 @@ QUICK = {
 TARGET = Target("example-phone-8", "litert", threads=2)
 
 
-def variant(resolution, width=25):
-    return Variant.parse(
-        f"mobilenet-v1(width={width},depth=1,kernel=3,relu6=0,resolution={resolution},classes=10)"
-    )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phones")
-    process, port = phones.start_server(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
-        patch.setenv("ADBUTILS_ADB_PATH", "/bin/false")
-        yield folder
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture
-def plugged(server, monkeypatch):
-    """Plugs in phones, all of which are gone after the test."""
-    monkeypatch.setattr(AdbHost, "poll_s", 0.01)
-    monkeypatch.setattr(AdbHost, "patience_s", 5.0)
-    made = []
-
-    def plug(serial="R58M12", **options):
-        made.append(server / serial)
-        return phones.make_phone(server / serial, **options)
-
-    yield plug
-    for folder in made:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def tool(tmp_path):
-    def write(text=phones.BENCHMARK_MODEL, name="benchmark_model"):
-        path = tmp_path / "tools" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def small_reference(monkeypatch):
-    """A reference network that is written and pushed at once."""
-    monkeypatch.setattr(
-        "latcast.measure.hosts._phone_worker.reference_network", lambda: variant(96, 50).graph()
-    )
-
-
-# -- what a phone says of itself ---------------------------------------------------------------
-
-
-def test_a_phone_describes_itself(plugged):
-    plugged()
-    with host("adb:R58M12") as board:
-        facts = board.facts()
-    assert facts["name"] == "example-phone-8"
-    assert (facts["system"], facts["machine"], facts["soc"]) == (
-        "Android 14",
-        "arm64-v8a",
-        "SM8150",
-    )
-    assert facts["clusters"] == [
-        {"cpus": [0, 1, 2, 3], "max_mhz": 1785},
-        {"cpus": [4, 5, 6], "max_mhz": 2419},
-        {"cpus": [7], "max_mhz": 2956},
-    ]
-    # The hottest zone of the CPU: that of the GPU is not, and a sensor that is off tells nothing.
-    assert (facts["temperature_c"], facts["battery_c"]) == (42.0, 32.6)
-    assert (facts["battery_percent"], facts["thermal_status"]) == (84.0, 0)
-    assert facts["memory_bytes"] == 8_000_000_000
-    assert facts["free_bytes"] > 0
-
-
-def test_the_service_tells_temperatures_that_the_kernel_keeps_back(plugged):
-    root = plugged()
-    assert host("adb:R58M12").facts()["temperature_c"] == 42.0
-    shutil.rmtree(root / "sys/class/thermal")
-    assert host("adb:R58M12").facts()["temperature_c"] == 41.5
-
-
-def test_several_phones_are_told_apart(plugged, server):
-    plugged("first")
-    plugged("second", cores=phones.CORES[:4])
-    assert len(host("adb:second").facts()["cpus"]) == 4
-    assert len(host("adb:first").facts()["cpus"]) == 8
-    with pytest.raises(HostError, match=r"serial 'third'; adb knows first, second: plug it in"):
-        host("adb:third").facts()
-
-
-@pytest.mark.parametrize(
-    ("state", "advice"),
-    [("unauthorized", "allow USB debugging"), ("offline", "plug it in again"),
-     ("no permissions", "udev rules"), ("recovery", "calls it a device")],
-)  # fmt: skip
-def test_phones_that_are_not_ready_say_what_to_do(plugged, server, state, advice):
-    plugged()
-    (server / "R58M12/state").write_text(state)
-    with pytest.raises(HostError, match=advice) as caught:
-        host("adb:R58M12").facts()
-    assert not isinstance(caught.value, HostLostError)
-
-
-def test_no_server_is_a_clear_error(plugged, monkeypatch):
-    plugged()
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "9")
-    with pytest.raises(HostError, match=r"server must answer on 127.0.0.1:9; .*platform tools"):
-        host("adb:R58M12").facts()
-
-
-def test_what_is_no_phone_is_told(plugged):
-    root = plugged()
-    shutil.rmtree(root / "sys/devices")
-    with pytest.raises(HostError, match="must tell of its cores"):
-        host("adb:R58M12").facts()
-
-
-def test_daemons_without_the_newer_shell_work_too(plugged, server):
-    plugged()
-    (server / "R58M12/features").write_text("cmd")
-    assert host("adb:R58M12").facts()["name"] == "example-phone-8"
-
-
-DESCRIBED = "\n".join(
-    f"cpu.{n}.capacity={c}\ncpu.{n}.khz={k}\ncpu.{n}.governor=x\ncpu.{n}.online={on}"
-    for n, (k, c, on) in enumerate([(1000, 200, ""), (1000, 200, "1"), (2000, 900, "0"),
-                                    (2000, 900, "1"), (2500, 1024, "1")])
-)  # fmt: skip
-
-
-def test_cores_are_chosen_by_capacity_or_clock():
-    phone = Phone.of(DESCRIBED)
-    assert phone.select("big", 2) == [3, 4]  # one of them is off
-    assert phone.select("little", 1) == [0, 1]
-    assert phone.select("all", 4) == [0, 1, 3, 4]
-    assert mask_of(phone.select("big", 1)) == "18"
-    assert Phone.of(DESCRIBED.replace("capacity=200", "capacity=")).select("big", 1) == [3, 4]
-    # Types of cores count: a slow one may have the higher clock.
-    odd = DESCRIBED.replace("khz=1000", "khz=3000")
-    assert Phone.of(odd).select("big", 1) == [3, 4]
-    assert Phone.of(DESCRIBED.replace("capacity=", "c=").replace("khz=", "k=")).select("big", 4)
-    with pytest.raises(ValueError, match=r"at most the 2 big cores of .*; got 3: use fewer"):
-        phone.select("big", 3)
-    with pytest.raises(ValueError, match="selection of cores is called 'middle'"):
-        phone.select("middle", 1)
-
-
-def test_states_are_read_from_whatever_is_told():
-    assert PhoneState.of("") == PhoneState()
-    board = "battery.present=false\nbattery.level=0\nbattery.temperature=0\nzone.cpu-thermal=61"
-    assert PhoneState.of(board) == PhoneState(None, None, 61.0, None)
-    half = "battery.level=50\nbattery.scale=200\nbattery.temperature=-53\nzone.x=\nzone.BIG=junk"
-    assert PhoneState.of(half) == PhoneState(-5.3, 25.0, None, None)
-
-
-def test_detect_takes_the_catalogues_chip(plugged):
-    plugged()
-    found = host("adb:R58M12").detect()
-    assert (found.name, found.kind, found.memory_gb) == ("example-phone-8", "phone", 8.0)
-    assert found.chip == "snapdragon-855"
-    assert "by adb; all but memory as snapdragon-855" in found.source
-
-
-def test_detect_of_an_unknown_chip_says_what_to_do(plugged):
-    root = plugged()
-    (root / "bin/getprop").write_text(phones.GETPROP.replace("SM8150", "XYZ1"))
-    with pytest.raises(HostError, match=r"has its chip, XYZ1: write its specification"):
-        host("adb:R58M12").detect("mine")
-
-
-# -- what can be measured ----------------------------------------------------------------------
-
-
-def test_texts_name_a_tool_and_cores(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    board = host(phone_text("adb:R58M12", Path("with blank & more"), "little"))
-    assert (board.serial, board.cores) == ("R58M12", "little")
-    assert board.path == tmp_path / "with blank & more"
-    # One spelling, absolute: a campaign goes on by it from another folder.
-    for same in (board.text, f"adb:R58M12?cores=little&tool={tmp_path}/with blank %26 more"):
-        assert AdbHost(same.removeprefix("adb:")).text == board.text
-    assert phone_text("adb:R58M12", None, None) == "adb:R58M12"
-    assert host("adb:R58M12?cores=big").text == "adb:R58M12"
-    assert host(phone_text(board.text, None, "all")).cores == "all"
-    assert host("adb:192.168.1.7:5555").serial == "192.168.1.7:5555"
-    for wrong in ("adb:R58M12?tool=a&speed=3", "adb:?tool=a", "adb:R58M12?cores=middle"):
-        with pytest.raises(ValueError, match=r"adb:SERIAL|cores must be"):
-            host(wrong)
-    with pytest.raises(ValueError, match="chosen for a phone"):
-        phone_text("user@board", tmp_path, None)
-
-
-def test_targets_that_a_tool_does_not_run_are_refused(plugged, tool, tmp_path):
-    plugged()
-    board = host(phone_text("adb:R58M12", tool(), None))
-    board.check(TARGET)
-    for target, reason in (
-        (Target("x", "litert", precision="bf16"), "precision of benchmark_model must be"),
-        (Target("x", "litert", threads=5), "at most the 4 big cores"),
-        (Target("x", "onnxruntime"), "runtime with a tool for phones is called 'onnxruntime'"),
-    ):
-        with pytest.raises(ValueError, match=reason):
-            board.check(target)
-    ncnn = host(phone_text("adb:R58M12", tool(phones.BENCHNCNN, "benchncnn"), None))
-    with pytest.raises(ValueError, match="at most 1 sample"):
-        ncnn.check(Target("x", "ncnn", batch=2, threads=1))
-    with pytest.raises(ValueError, match=r"--tool PATH\): benchmark_model: https://"):
-        host("adb:R58M12").check(TARGET)
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        host(phone_text("adb:R58M12", tmp_path / "gone", None)).check(TARGET)
-    with pytest.raises(FileNotFoundError, match="must hold benchmark_model; it does not"):
-        host(phone_text("adb:R58M12", tmp_path, None)).check(TARGET)
-
-
-def test_tables_of_a_phone_are_not_made_of_profiles():
-    """Tools' profiles are of operators: a table that waited for layers failed at its end."""
-    space, target = latcast.space("nasbench201"), Target("x", "mnn", threads=1)
-    text = phone_text("adb:R58M12", Path("benchmark.out"), None)
-    plan = TablePlan(space, target, None, 2, 0, Protocol(), text)
-    assert plan.plans().keys() == {"networks", "isolated"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("check", HOST_CHECKS, ids=lambda x: x.__name__)
-def test_a_phone_keeps_the_contract(plugged, tool, small_reference, check):
-    plugged()
-    with host(phone_text("adb:R58M12", tool(phones.BENCHNCNN, "benchncnn"), None)) as board:
-        check(board, Target("example-phone-8", "ncnn", threads=1))
-
-
-# -- campaigns ---------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def campaign(plugged, tool, tmp_path, small_reference):
     """Begins a campaign of small networks on a phone, or goes on with it."""
@@ -290,7 +43,11 @@ def campaign(plugged, tool, tmp_path, small_reference):
     def begin(networks=None, *, text=None, target=TARGET, **protocol):
         plan = Plan(
             target,
-            networks or (VariantSource(variant(96)), VariantSource(variant(112, 75))),
+            networks
+            or (
+                VariantSource(phones.small_network(96)),
+                VariantSource(phones.small_network(112, 75)),
+            ),
             Protocol(**{**QUICK, **protocol}),
             host=text or phone_text("adb:R58M12", tool(), None),
         )
@@ -306,9 +63,11 @@ def test_a_campaign_on_a_phone(plugged, campaign):
         measure.run(opened)
         found, runs = measure.results(opened), opened.runs()
         facts = next(iter(opened.processes().values()))
-    sizes = [len(bytes_of(variant(96))), len(bytes_of(variant(112, 75)))]
+    sizes = [len(bytes_of(phones.small_network(96))), len(bytes_of(phones.small_network(112, 75)))]
     by_name = dict(zip(found.dataset.names, found.dataset.latency_ms, strict=True))
-    for v, size in zip((variant(96), variant(112, 75)), sizes, strict=True):
+    for v, size in zip(
+        (phones.small_network(96), phones.small_network(112, 75)), sizes, strict=True
+    ):
         assert by_name[v.text] == pytest.approx(size / 64 / 1000, rel=0.02)
     assert facts["runtime"]["version"].startswith("benchmark_model, sha256 ")
     assert (facts["machine"]["phone"], facts["machine"]["cpus"]) == ("Example Phone 8", "4,5,6,7")
@@ -342,8 +101,8 @@ def bytes_of(v):
 def test_ones_own_file_is_pushed_as_it_is(plugged, campaign, tmp_path):
     root = plugged()
     own, other = tmp_path / "own.tflite", tmp_path / "other.onnx"
-    own.write_bytes(bytes_of(variant(96)))
-    other.write_bytes(variant(96).to_onnx())
+    own.write_bytes(bytes_of(phones.small_network(96)))
+    other.write_bytes(phones.small_network(96).to_onnx())
     with campaign((OnnxFile.of(own), OnnxFile.of(other))) as opened:
         measure.run(opened)
         found = measure.results(opened)
@@ -359,7 +118,7 @@ def test_a_param_file_is_run_by_its_shape(plugged, campaign, tool, tmp_path):
     from latcast.graph.write.ncnn import to_ncnn
 
     root = plugged()
-    param, weights = to_ncnn(variant(96).graph())
+    param, weights = to_ncnn(phones.small_network(96).graph())
     own, alone = tmp_path / "own.param", tmp_path / "alone.param"
     own.write_text(param)
     own.with_suffix(".bin").write_bytes(weights)
@@ -380,7 +139,7 @@ def test_a_param_file_is_run_by_its_shape(plugged, campaign, tool, tmp_path):
 def test_a_network_written_by_us_is_in_fp32(plugged, campaign):
     plugged()
     target = Target("example-phone-8", "litert", precision="int8", threads=1)
-    with campaign((VariantSource(variant(96)),), target=target) as opened:
+    with campaign((VariantSource(phones.small_network(96)),), target=target) as opened:
         measure.run(opened)
         assert "for int8 give .tflite files of your own" in opened.failures()[0]
 
@@ -390,7 +149,9 @@ def worker_of(board, target=TARGET):
 
 
 def ask(worker, **request):
-    return worker.ask({"network": VariantSource(variant(96)).text, "seed": 0, **request}, 300)
+    return worker.ask(
+        {"network": VariantSource(phones.small_network(96)).text, "seed": 0, **request}, 300
+    )
 
 
 @pytest.mark.slow
@@ -443,11 +204,11 @@ def test_a_profile_that_fails_does_not_lose_the_run(plugged, tool, small_referen
 
 
 @pytest.mark.slow
-def test_a_full_phone_is_no_fault_of_the_network(plugged, tool, small_reference, server):
+def test_a_full_phone_is_no_fault_of_the_network(plugged, tool, small_reference, phone_server):
     plugged()
     board = host(phone_text("adb:R58M12", tool(), None))
     worker = worker_of(board)
-    (server / "R58M12/full").touch()
+    (phone_server / "R58M12/full").touch()
     assert "model.tflite" in ask(worker)["full"]
     host("adb:R58M12").remove()
     with pytest.raises(HostError, match="must have room for the tool"):
@@ -541,7 +302,9 @@ def test_phones_of_one_kind_share_a_campaign(plugged, campaign, tool):
     roots = [plugged("first"), plugged("second")]
     program = tool(phones.BENCHNCNN, "benchncnn")
     boards = [host(phone_text(f"adb:{x}", program, None)) for x in ("first", "second")]
-    networks = tuple(VariantSource(variant(resolution)) for resolution in (96, 112, 128))
+    networks = tuple(
+        VariantSource(phones.small_network(resolution)) for resolution in (96, 112, 128)
+    )
     target = Target("example-phone-8", "ncnn", threads=1)
     with campaign(networks, text=boards[0].text, target=target) as opened:
         measure.run(opened, on=boards)
@@ -553,7 +316,7 @@ def test_phones_of_one_kind_share_a_campaign(plugged, campaign, tool):
 @pytest.mark.slow
 @pytest.mark.parametrize("commands", [1, 3, 8])
 def test_an_unplugged_phone_costs_the_run_in_flight(
-    plugged, campaign, server, monkeypatch, commands
+    plugged, campaign, phone_server, monkeypatch, commands
 ):
     root = plugged()
     with campaign() as opened:
@@ -562,7 +325,7 @@ def test_an_unplugged_phone_costs_the_run_in_flight(
 
         def plugged_in_again(self):
             looks.append(self)
-            (server / "R58M12/state").write_text("device")
+            (phone_server / "R58M12/state").write_text("device")
 
         monkeypatch.setattr(AdbHost, "reconnect", plugged_in_again)
         measure.run(opened)
@@ -574,7 +337,7 @@ def test_an_unplugged_phone_costs_the_run_in_flight(
 
 @pytest.mark.slow
 def test_a_phone_that_stays_away_ends_the_campaign_which_goes_on(
-    plugged, campaign, server, monkeypatch
+    plugged, campaign, phone_server, monkeypatch
 ):
     root = plugged()
     monkeypatch.setattr(AdbHost, "patience_s", 0.05)
@@ -583,7 +346,7 @@ def test_a_phone_that_stays_away_ends_the_campaign_which_goes_on(
         with pytest.raises(HostError, match=r"no phone has the serial .* --resume when it is back"):
             measure.run(opened)
         before = opened.counts()[0]
-    (server / "R58M12/state").write_text("device")
+    (phone_server / "R58M12/state").write_text("device")
     with campaign() as opened:
         measure.run(opened)
         assert opened.counts()[0] == 4 > before
@@ -616,17 +379,17 @@ def test_whatever_a_server_answers_is_a_clear_error(monkeypatch, junk):
             host("adb:R58M12").facts()
 
 
-def test_reconnecting_waits_for_the_phone(plugged, server, monkeypatch):
+def test_reconnecting_waits_for_the_phone(plugged, phone_server, monkeypatch):
     plugged()
     monkeypatch.setattr(AdbHost, "poll_s", 0.02)
     board = host("adb:R58M12")
-    (server / "R58M12/state").write_text("offline")
+    (phone_server / "R58M12/state").write_text("offline")
     waited = []
 
     def wait(seconds):
         waited.extend([seconds] if seconds == AdbHost.poll_s else [])  # adbutils sleeps, too
         if len(waited) == 3:
-            (server / "R58M12/state").write_text("device")
+            (phone_server / "R58M12/state").write_text("device")
 
     monkeypatch.setattr("latcast.measure.hosts.adb.time.sleep", wait)
     board.reconnect()
@@ -634,7 +397,7 @@ def test_reconnecting_waits_for_the_phone(plugged, server, monkeypatch):
 
 
 @pytest.mark.parametrize("tear", [0, 1, 5, 100])
-def test_a_link_that_is_cut_anywhere_is_a_lost_host(plugged, server, tear):
+def test_a_link_that_is_cut_anywhere_is_a_lost_host(plugged, phone_server, tear):
     root = plugged()
     board = host("adb:R58M12")
     assert board.facts()
@@ -652,5 +415,5 @@ def test_samples_of_a_run_are_of_processes_of_their_own(plugged, tool, small_ref
     assert int((root / "calls").read_text()) == 5
     assert len(set(answer["samples_ms"])) == 3
     assert np.median(answer["samples_ms"]) == pytest.approx(
-        len(bytes_of(variant(96))) / 64_000, 0.02
+        len(bytes_of(phones.small_network(96))) / 64_000, 0.02
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from latcast.graph import KERNEL_FACTS
 from latcast.math.gaussian_process import squared_exponential
-from latcast.models.kernels._model import (
+from latcast.models.kernels._basis import (
     FEATURES,
     KIND_DEVIATION,
     LABEL_DEVIATION,

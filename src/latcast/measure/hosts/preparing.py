@@ -26,7 +26,8 @@ from typing import IO
 
 from latcast.devices import Target
 from latcast.measure.runtimes import runtime
-from latcast.report.record import Record, Table, pairs
+from latcast.report.record import Record
+from latcast.report.table import Table, pairs
 
 from ._base import HostError, HostLostError
 from ._greeting import FOLDER

@@ -12,7 +12,8 @@ from latcast.math.one_thread import in_one_blas_thread
 from latcast.models.evaluation import evaluate
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Column, Record, Table, lazy, numbered
+from latcast.report.record import Record
+from latcast.report.table import Column, Table, lazy, numbered
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel

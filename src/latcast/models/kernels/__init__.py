@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
+    from ._basis import FEATURES, log_facts
     from ._explanation import BOUNDS, Extrapolation, LayerExplanation, explain
     from ._fit import MIN_GROUPS
-    from ._model import FEATURES, log_facts
     from ._predictor import Kernels
 else:
     __getattr__, __dir__ = public_names(__name__)

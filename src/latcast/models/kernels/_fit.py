@@ -16,17 +16,9 @@ from latcast.math.laplace import NormalWeights
 from latcast.math.least_squares import PRICES_OFF, priced_beside
 from latcast.networks import Networks
 
+from ._basis import SCALE_DEVIATION, Basis, Scale, Whole
 from ._familiarity import REACH, LeftOut
-from ._model import (
-    SCALE_DEVIATION,
-    SLOW_RUNTIME,
-    Basis,
-    LayerModel,
-    Scale,
-    Whole,
-    physical_work,
-    tails,
-)
+from ._model import SLOW_RUNTIME, LayerModel, physical_work, tails
 from ._posterior import learn
 from ._prices import (
     WORK,

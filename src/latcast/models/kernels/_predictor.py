@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from latcast._model_file import Array, Field, Schema, Values, positive
-from latcast._names import short_repr
+from latcast._model_file import NAMES, Array, Field, Schema, Values, positive, texts
 from latcast.data import Dataset
 from latcast.devices import Device, Target, devices
 from latcast.graph import UNKNOWN, Graph, Rule, as_run, rules_of
@@ -29,6 +28,7 @@ from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 
+from ._basis import FEATURES, WHOLE_FACTS, Basis, Scale, Whole
 from ._explanation import BOUNDS, CHECKED, LayerExplanation, Ranges, explain
 from ._familiarity import REACH, Familiarity
 from ._fit import (
@@ -39,16 +39,7 @@ from ._fit import (
     leaves_out_families,
     left_out,
 )
-from ._model import (
-    FEATURES,
-    NUMBERS,
-    WHOLE_FACTS,
-    Basis,
-    Forecast,
-    LayerModel,
-    Scale,
-    Whole,
-)
+from ._model import NUMBERS, Forecast, LayerModel
 from ._prices import WORK, Noise, Observed, Prices
 from ._slowdown import Slowdown
 
@@ -73,25 +64,18 @@ _UNSEEN = -1.0
 _UNBOUNDED = 1e300
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"names must be a list of texts; got {short_repr(value)}")
-    return tuple(value)
-
-
 def _scales(value: Any) -> tuple[Scale, Scale]:
     first, second = (Scale(positive(a), positive(s), int(positive(m))) for a, s, m in value)
     return first, second
 
 
-_NAMES = Field(_names, list)
 SCHEMA = Schema(
     {
-        "kinds": _NAMES,
-        "ops": _NAMES,
-        "checked": _NAMES,
-        "features": Field(_names, list, FIRST_FEATURES),
-        "labels": _NAMES,
+        "kinds": NAMES,
+        "ops": NAMES,
+        "checked": NAMES,
+        "features": Field(texts, list, FIRST_FEATURES),
+        "labels": NAMES,
         "on_families": Field(lambda value: value is True),
         "fills_vectors": Field(lambda value: value is True, default=False),
         "has_context": Field(lambda value: value is True, default=False),

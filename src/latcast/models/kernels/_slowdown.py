@@ -10,8 +10,9 @@ import numpy as np
 from latcast.devices import Device, Target, devices
 from latcast.math.laplace import NormalWeights
 
+from ._basis import KIND_DEVIATION, SCALE_DEVIATION
 from ._familiarity import REACH
-from ._model import KIND_DEVIATION, PART_DEVIATIONS, SCALE_DEVIATION, LayerModel
+from ._model import PART_DEVIATIONS, LayerModel
 from ._prices import WORK
 
 # All of a network follows the peak of a core, and not its arithmetic alone: over 44 CPUs of ncnn's

@@ -16,7 +16,7 @@ from latcast.models.training import Parts, fit_and_score_parts, parts
 from latcast.models.workflow import Made
 from latcast.report import charts
 from latcast.report.figure import Axis, Figure, Guide, Series
-from latcast.report.record import MISSING, Column, Table
+from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import score_labels
 
 from ._plan import DEFAULT_TRIALS, Options, TuningPlan

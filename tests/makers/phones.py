@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-MEASURE = Path(__file__).parents[1]
+from latcast.families import Variant
+
+MEASURE = Path(__file__).parents[1] / "measure"
 OUTPUTS = MEASURE / "data/tools"
 
 DUMPSYS = r"""#!/bin/sh
@@ -133,3 +135,10 @@ def start_server(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return server, int(port.read_text())
+
+
+def small_network(resolution: int, width: int = 25) -> Variant:
+    """A network that is written and pushed at once."""
+    return Variant.parse(
+        f"mobilenet-v1(width={width},depth=1,kernel=3,relu6=0,resolution={resolution},classes=10)"
+    )

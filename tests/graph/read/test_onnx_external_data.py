@@ -1,0 +1,118 @@
+"""Weights of ONNX models that lie in files beside them: where they may, and where they may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from latcast.graph.read.onnx import read_onnx
+
+node = helper.make_node
+
+
+def model(nodes: list[onnx.NodeProto], sides: list[int], **constants: Any) -> onnx.ModelProto:
+    """A model of an input x whose last node gives y."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+def product() -> onnx.ModelProto:
+    """A product with a matrix of 4 x 2."""
+    return model([node("MatMul", ["x", "w"], ["y"])], [1, 4], w=np.ones((4, 2), np.float32))
+
+
+@pytest.fixture
+def with_data_outside(tmp_path: Path) -> Path:
+    made = model(
+        [node("Reshape", ["x", "t"], ["r"]), node("MatMul", ["r", "w"], ["y"])],
+        [2, 3, 4],
+        t=np.array([0, -1]),
+        w=np.ones((12, 5_000), np.float32),
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    return path
+
+
+def test_external_data(with_data_outside: Path) -> None:
+    graph = read_onnx(with_data_outside)
+    assert graph.layers[-1].out_shapes == ((2, 5_000),)
+    assert graph.params == 60_000
+
+
+def test_external_data_must_be_there_and_whole(with_data_outside: Path) -> None:
+    data = with_data_outside.with_name("net.data")
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="constant 'w' must be 240000 bytes inside of"):
+        read_onnx(with_data_outside)
+    data.unlink()
+    with pytest.raises(ValueError, match=r"there is no 'net\.data'"):
+        read_onnx(with_data_outside)
+
+
+def test_external_data_of_bytes_are_asked_for_only_where_they_matter(
+    with_data_outside: Path,
+) -> None:
+    with pytest.raises(ValueError, match="must be read from its file"):
+        read_onnx(with_data_outside.read_bytes())
+
+
+def test_external_data_are_read_through_the_links_of_a_cache(tmp_path: Path) -> None:
+    made = product()
+    blobs, snapshot, elsewhere = (tmp_path / n for n in ("blobs", "snapshots/1/onnx", "elsewhere"))
+    for folder in (blobs, snapshot, elsewhere):
+        folder.mkdir(parents=True)
+    onnx.save(made, blobs / "c6ed", save_as_external_data=True, location="m.data", size_threshold=0)
+    (blobs / "m.data").rename(blobs / "b879")
+    up = "../../../blobs"
+    (snapshot / "m.onnx").symlink_to(f"{up}/c6ed")
+    (snapshot / "m.data").symlink_to(f"{up}/b879")
+    assert read_onnx(snapshot / "m.onnx").params == 8
+    # A link to a model alone: its data lie beside what it is a link to.
+    (blobs / "b879").rename(blobs / "m.data")
+    (elsewhere / "m.onnx").symlink_to(blobs / "c6ed")
+    assert read_onnx(elsewhere / "m.onnx").params == 8
+    # A link to a link: they lie beside what the first one is a link to.
+    (blobs / "m.data").rename(blobs / "b879")
+    (elsewhere / "n.onnx").symlink_to(snapshot / "m.onnx")
+    assert read_onnx(elsewhere / "n.onnx").params == 8
+
+
+@pytest.mark.parametrize(
+    ("location", "link", "to"),
+    [
+        pytest.param("../secret/m.data", None, None, id="a path up"),
+        pytest.param("{secret}/m.data", None, None, id="an absolute path"),
+        pytest.param("/etc/passwd", None, None, id="a file of the system"),
+        pytest.param("", None, None, id="no name"),
+        pytest.param("m.data", "m.data", "../secret/m.data", id="a link"),
+        pytest.param("m.data", "m.data", "m.data", id="a circle"),
+        pytest.param("sub/m.data", "sub", "../secret", id="a link of a folder"),
+    ],
+)
+def test_external_data_elsewhere_are_refused(
+    tmp_path: Path, location: str, link: str | None, to: str | None
+) -> None:
+    home, secret = tmp_path / "home", tmp_path / "secret"
+    home.mkdir()
+    secret.mkdir()
+    (secret / "m.data").write_bytes(b"\0" * 32)
+    path = home / "m.onnx"
+    onnx.save(product(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    (home / "m.data").unlink()
+    if link is not None:
+        (home / link).symlink_to(to)
+    stored = onnx.load(path, load_external_data=False)
+    for entry in stored.graph.initializer[0].external_data:
+        entry.value = location.format(secret=secret) if entry.key == "location" else entry.value
+    path.write_bytes(stored.SerializeToString())
+    with pytest.raises(ValueError, match="must lie in a file in the folder of the model"):
+        read_onnx(path)
