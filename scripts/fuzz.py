@@ -14,7 +14,6 @@ CPU seconds and the most memory that one took.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
@@ -28,6 +27,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -55,25 +55,13 @@ class Format:
     check: Callable[[Any, Path, int], bool]
 
 
-def tests_of(name: str) -> Any:
-    """The module of a file of tests."""
-    place = ROOT / "tests" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"tests_{place.stem}", place)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # its dataclasses look their annotations up there
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 def formats() -> dict[str, Format]:
     """Name -> format, for all that there are tests of."""
-    sys.path.append(str(ROOT / "tests" / "makers"))  # which they import from
-    networks, nodes = tests_of("graph/read/test_hostile_files"), tests_of(
-        "graph/read/test_onnx_reader_fuzz"
-    )  # fmt: skip
-    structures, damaged = tests_of("test_senseless_files"), tests_of("test_files")
+    sys.path += [str(ROOT / "tests" / folder) for folder in (".", "graph/read", "makers")]
+    networks, nodes, structures, damaged = map(
+        import_module,
+        ("test_hostile_files", "test_onnx_reader_fuzz", "test_senseless_files", "test_files"),
+    )
     signal.signal(signal.SIGVTALRM, networks._late)
 
     def hostile(name: str) -> Format:
@@ -107,7 +95,7 @@ def formats() -> dict[str, Format]:
 
 def drawn(strategy: Any, first: int) -> Iterator[Any]:
     """Inputs of a strategy of hypothesis from a number on, the same whenever they are drawn."""
-    hypothesis: Any = importlib.import_module("hypothesis")  # which has functions without types
+    hypothesis: Any = import_module("hypothesis")  # which has functions without types
     settings = hypothesis.settings(
         max_examples=CHUNK, database=None, deadline=None, phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
