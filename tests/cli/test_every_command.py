@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -50,6 +51,16 @@ def test_help(latcast: Any, name: str) -> None:
     _, _, output = text.partition("\nOutput:\n")
     assert all(option in output for option in ("--json", "--quiet", "--debug"))
     assert " object at 0x" not in text
+
+
+def test_no_command_is_longer_than_60_lines() -> None:
+    lengths = {
+        f"{path.stem}.{node.name}": node.end_lineno - node.lineno + 1
+        for path in (ROOT / "src/latcast/cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
 
 
 def test_an_option_of_a_group_that_is_left_out_is_asked_for(latcast: Any, tmp_path: Path) -> None:

@@ -31,20 +31,14 @@ def explore(
     Example: latcast explore model.onnx --device raspberry-pi-4
     """
     from latcast._imports import require
-    from latcast.serve.settings import Settings, is_loopback, parse_listen
+    from latcast.serve.settings import Settings
 
     from ._options import check_network
 
     console.check_no_result()
     if model is not None:
         check_network(model)
-    with usage():
-        host, port = parse_listen(listen)
-        if not is_loopback(host):
-            raise ValueError(
-                f"--listen must be an address of this machine alone; got {host}: others are "
-                "served by latcast serve, with keys"
-            )
+    host, port = _address(listen)
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(package, "serve", "exploring")
     from latcast.serve.client import Client
@@ -75,3 +69,17 @@ def explore(
     finally:
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """Return an address of this machine alone, and its port."""
+    from latcast.serve.settings import is_loopback, parse_listen
+
+    with usage():
+        host, port = parse_listen(listen)
+        if not is_loopback(host):
+            raise ValueError(
+                f"--listen must be an address of this machine alone; got {host}: others are "
+                "served by latcast serve, with keys"
+            )
+    return host, port

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -206,6 +206,41 @@ class Verifying:
             raise UsageError(f"{listed}: only with --verify, which measures")
         return found
 
+    def check(
+        self,
+        device: list[str],
+        target: Target,
+        how: How,
+        server: str | None,
+        others: Mapping[str, Any],
+    ) -> Check | None:
+        """Return how to verify what is found on a device; None where that is not asked for.
+
+        Raises:
+            UsageError: something is asked for that does not go with it, ``others`` among it.
+        """
+        given = self.given()
+        if self.verify is None:
+            return None
+        if others:
+            raise UsageError("--energy and --memory go without --verify, which measures latencies")
+        if server is not None:
+            raise UsageError("--verify measures here, or at --host: leave out --server")
+        if len(device) > 1 or how.checkpoint is not None or target.similar_to is not None:
+            raise UsageError(
+                "--verify is for one --device, without --similar-to, and keeps its work in "
+                "--measured"
+            )
+        from latcast.measure.runtimes import registered_name
+        from latcast.search.verification import Check
+
+        if target.runtime is not None:
+            given["runtime"] = registered_name(target.runtime)
+        return Check(
+            self.verify, batch=target.batch or 1, precision=target.precision or "fp32",
+            resume=how.resume, **given,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
@@ -269,27 +304,8 @@ def search(
     options = {
         **budgets.options(), **how.options(), "max_latency_ms": max_latency_ms, "seed": seed
     }  # fmt: skip
-    given = verifying.given()
     others = budgets.others()
-    if verifying.verify is not None and others:
-        raise UsageError("--energy and --memory go without --verify, which measures latencies")
-    if verifying.verify is not None:
-        if server is not None:
-            raise UsageError("--verify measures here, or at --host: leave out --server")
-        if len(device) > 1 or how.checkpoint is not None or target.similar_to is not None:
-            raise UsageError(
-                "--verify is for one --device, without --similar-to, and keeps its work in "
-                "--measured"
-            )
-        from latcast.measure.runtimes import registered_name
-        from latcast.search.verification import Check
-
-        if target.runtime is not None:
-            given["runtime"] = registered_name(target.runtime)
-        check = Check(
-            verifying.verify, batch=target.batch or 1, precision=target.precision or "fp32",
-            resume=how.resume, **given,
-        )  # fmt: skip
+    if (check := verifying.check(device, target, how, server, others)) is not None:
         verified_search(console, device[0], space, check, files, base=target.model, **options)
         return
     if server is not None:
