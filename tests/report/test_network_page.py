@@ -15,6 +15,7 @@ from latcast.report.text import (
     bytes_text,
     count_text,
     extrapolation_text,
+    factor_text,
     ms_beside,
     ms_text,
 )
@@ -42,6 +43,7 @@ def test_counts_and_units() -> None:
     assert {value: count_text(value) for value in counts} == counts
     assert bytes_text(46_743_542) == "46.7 MB"
     assert bytes_text(12) == "12 B"
+    assert list(map(factor_text, (3.24, 17.2, 128.3, 1.2e5))) == ["3.2", "17", "130", "120,000"]
     times = {0.1234567: "0.123", 12.3456: "12.35", 123.456: "123.5", 12_345.6: "12346"}
     assert {value: ms_text(value) for value in times} == times
 

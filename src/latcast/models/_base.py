@@ -317,9 +317,10 @@ class Predictor(Model):
         widest = float(spans.max(initial=1.0))
         if widest <= self.too_wide:
             return []
-        return [
-            f"the 90 % interval spans a factor of {widest:.2g}, too wide to decide: {self._remedy}"
-        ]
+        from latcast.report.text import factor_text
+
+        factor = factor_text(widest)
+        return [f"the 90 % interval spans a factor of {factor}, too wide to decide: {self._remedy}"]
 
     @final
     def explain(self, networks: AnyNetworks, coverage: float = 0.9) -> Any:

@@ -20,7 +20,7 @@ from latcast.report.figure import Figure
 from latcast.report.markup import start_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
-from latcast.report.text import interval_column, ms_column, ms_text
+from latcast.report.text import factor_text, interval_column, ms_column, ms_text
 
 from .joint import JointPredictor
 from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
@@ -141,7 +141,7 @@ class Suggestions(Record):
         yield (
             f"{start_of(Path(self.network).name, 60)} on {self.device} ({self.target}): "
             f"{ms_text(self.latency_ms)} ms, {100 * self.coverage:g} % interval {interval} "
-            f"(a factor of {self.upper_ms / self.lower_ms:.2g})"
+            f"(a factor of {factor_text(self.upper_ms / self.lower_ms)})"
         )
         if self.itself is not None:
             rows = [("the network itself", self.itself)]

@@ -162,6 +162,12 @@ def at_least(value: float, digits: int = 4) -> str:
     return format(Context(prec=digits, rounding=ROUND_CEILING).plus(Decimal(value)), "f")
 
 
+def factor_text(value: float) -> str:
+    """Return a factor with two digits and no exponent: ``3.2``, ``17``, ``130``."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:g}" if rounded < 1e4 else f"{rounded:,.0f}"
+
+
 def bytes_text(value: float) -> str:
     """Return bytes with three digits and a prefix: ``46.7 MB``."""
     number, _, prefix = count_text(value).partition(" ")

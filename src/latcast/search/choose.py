@@ -24,6 +24,7 @@ from latcast.report.table import Column, Table
 from latcast.report.text import (
     at_least,
     bytes_text,
+    factor_text,
     interval_column,
     ms_column,
     ms_text,
@@ -267,8 +268,9 @@ def choose(
     best = compared[int(front[0])]
     if (span := best.upper_ms / best.lower_ms) > TOO_WIDE:
         notes.append(
-            f"the interval of {best.model} spans a factor of {span:.2g}, too wide to decide: "
-            "measure the best on the device (--verify), or a few networks, and adapt to them"
+            f"the interval of {best.model} spans a factor of {factor_text(span)}, "
+            "too wide to decide: measure the best on the device (--verify), or a few networks, "
+            "and adapt to them"
         )
     return Choice(
         str(device), str(own), found.basis, task, "fp32 weights", str(path), max_latency_ms,
