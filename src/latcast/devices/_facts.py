@@ -10,6 +10,7 @@ from latcast._names import unknown_name
 from ._catalogue import device, devices
 from ._cores import Cluster, cores
 from ._device import MEMORY_TYPES, PRECISIONS, Device
+from ._runtimes import unit_of_runtime
 
 UNITS = ("cpu", "gpu", "npu")
 """Parts of a chip that run networks."""
@@ -21,12 +22,6 @@ ISAS = ("arm", "apple", "x86", "riscv", "loongarch", "mips", "sw64")
 VENDORS = (
     "nvidia", "amd", "intel", "apple", "adreno", "mali", "powervr", "videocore", "vivante",
 )  # fmt: skip
-
-# A part of a runtime's name -> the part of a chip that it runs on; others run on the device named.
-_UNIT_OF_RUNTIME = {
-    "cpu": "cpu", "gpu": "gpu", "vulkan": "gpu", "cuda": "gpu", "tensorrt": "gpu", "opencl": "gpu",
-    "npu": "npu", "qnn": "npu", "hexagon": "npu",
-}  # fmt: skip
 
 _KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator",)}
 
@@ -75,12 +70,6 @@ def unit(whole: Device, part: str) -> Device:
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], letters))
 
     return max(found, key=common)
-
-
-def unit_of_runtime(runtime: str) -> str | None:
-    """The part of a chip that a runtime runs on by its name, such as ``ncnn-vulkan``; or None."""
-    parts = runtime.replace("_", "-").split("-")
-    return next((_UNIT_OF_RUNTIME[p] for p in parts if p in _UNIT_OF_RUNTIME), None)
 
 
 def target_facts(

@@ -46,6 +46,9 @@ for name in zoo.names("networks"):
         *model.predict(archs).tolist(), *low.tolist(), *high.tolist(),
         told.ms, told.lower_ms, told.upper_ms, told.extrapolated_share,
     ]
+# By the joint model of all devices.
+for told in latcast.forecast(graphs[1], ["raspberry-pi-4", "rtx-4090"]).devices:
+    found[told.device] = [told.latency_ms, told.lower_ms, told.upper_ms]
 print(json.dumps(found))
 """
 
