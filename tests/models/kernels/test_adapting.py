@@ -13,10 +13,16 @@ from latcast.data import Dataset
 from latcast.devices import Cluster, Target, device_files, devices
 from latcast.math.least_squares import MIN_PRICED
 from latcast.models import Kernels, load_layers
-from latcast.models.kernels._fit import _left_out, _numbers, adapted_model
+from latcast.models.kernels._adapting import (
+    KIND_SHIFT,
+    MEASURED_SCALE,
+    Slowdown,
+    _left_out,
+    _numbers,
+    adapted_model,
+)
 from latcast.models.kernels._model import physical_work
 from latcast.models.kernels._prices import Observed
-from latcast.models.kernels._slowdown import KIND_SHIFT, MEASURED_SCALE, Slowdown
 from latcast.networks import ALL_KINDS, OPS, Networks
 
 OTHER = Target("another", "simulator")

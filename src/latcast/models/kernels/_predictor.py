@@ -28,11 +28,11 @@ from latcast.models._fitted import Fitted
 from latcast.models._model import State
 from latcast.networks import ALL_KINDS, OPS, Networks, working_kernels
 
+from ._adapting import Slowdown, adapted_model
 from ._basis import FEATURES, WHOLE_FACTS, Basis, Scale, Whole
 from ._explanation import BOUNDS, CHECKED, LayerExplanation, Ranges, explain
 from ._familiarity import REACH, Familiarity
 from ._fit import (
-    adapted_model,
     familiarized,
     fit_model,
     folds,
@@ -41,7 +41,6 @@ from ._fit import (
 )
 from ._model import NUMBERS, Forecast, LayerModel
 from ._prices import WORK, Noise, Observed, Prices
-from ._slowdown import Slowdown
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
