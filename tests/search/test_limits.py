@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from latcast.data import Quantity
 from latcast.math.conformal import Calibration
 from latcast.models import BlockPredictor, Predictor
 from latcast.search import (
@@ -25,7 +27,7 @@ from latcast.search import (
 )
 from latcast.search.confidence import Predicted
 from latcast.search.feasibility import Changes, check_feasible
-from latcast.search.problem import Problem, find_goals
+from latcast.search.problem import Problem, QuantityLimit, find_goals
 from latcast.search.request import parse_budgets, parse_limits
 from latcast.spaces import Archs, SearchSpace, space
 
@@ -65,6 +67,14 @@ def test_wrong_limits() -> None:
     for bad in (0, -1, np.nan, np.inf):
         with pytest.raises(ValueError, match="max_macs must be positive and finite"):
             parse_limits(max_macs=bad)
+
+
+def test_what_is_better_the_more_it_is_has_no_most(note10: Predictor) -> None:
+    frames = Quantity("frames_s", "frames per second", "1/s", less_is_better=False)
+    faster = copy(note10)
+    faster.become(replace(note10.fitted, quantity=frames))
+    with pytest.raises(ValueError, match="better the less it is to have a most; got frames_s"):
+        QuantityLimit(Predicted(faster), faster, 30.0)
 
 
 def test_changes_are_all_networks_next_to_one() -> None:

@@ -75,11 +75,21 @@ class QuantityLimit:
         counted: what is held against the limit, in the unit of the quantity.
         predictor: of the quantity.
         limit: likewise.
+
+    Raises:
+        ValueError: of the quantity more is better: a most of it is no limit.
     """
 
     counted: Counted
     predictor: Predictor
     limit: float
+
+    def __post_init__(self) -> None:
+        of = self.predictor.fitted.quantity
+        if not of.less_is_better:
+            raise ValueError(
+                f"a quantity must be better the less it is to have a most; got {of.name}"
+            )
 
     @property
     def text(self) -> str:
