@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import re
@@ -13,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from snippets import hurry, run_snippet
 
 from latcast.bench import paper
-from latcast.cli import devices
-from latcast.devices import _host
-from latcast.measure import Protocol
 from latcast.models import zoo
-from latcast.search import Memetic
 
 pytestmark = pytest.mark.docs
 
@@ -37,17 +33,7 @@ NOT_HERE = ("make ", "git clone", "cd latcast", "pip install")
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages say how to ask; how good the answers are is shown elsewhere."""
-    hurry = {
-        Memetic: {"evaluations": 5_000},
-        # Tests run side by side: each run would be made again for it.
-        Protocol: {"redo": 0, "warm_up_s": 0.0, "run_s": 0.02, "reference_s": 0.0},
-    }
-    for kind, given in hurry.items():
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)} | given
-        monkeypatch.setattr(kind.__init__, "__defaults__", tuple(defaults.values()))
-    monkeypatch.setattr(_host, "_array_bytes", lambda *_: 2**24)
-    monkeypatch.setattr(devices, "_SECONDS", 0.05)
+    hurry(monkeypatch.setattr)
     monkeypatch.setattr(paper, "split_of", functools.cache(paper.split_of))
 
 
@@ -69,9 +55,7 @@ def test_page(page: Path, latcast: Any, tmp_path: Path, monkeypatch: pytest.Monk
         if title:
             Path(title).write_text(text, encoding="utf-8")
         if language == "python":
-            command = [sys.executable, "-W", "error", "-c", text]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert run.returncode == 0, f"{text}\n{run.stderr}"
+            assert not (told := run_snippet(text)), f"{text}\n{told}"
         if language != "sh":
             continue
         for line in text.strip().splitlines():
