@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import CampaignRunningError, HostError, Plan
+from latcast.measure import CampaignRunningError, HostError, HostLostError, Plan
 from latcast.measure.hosts import _remote, host
-from latcast.measure.hosts.ray import machines
+from latcast.measure.hosts.ray import _Link, machines
 from latcast.measure.runtimes import RUNTIMES
 from latcast.testing.hosts import QUICK
 
@@ -141,6 +142,34 @@ def check_slots(name, address):
         machines(f"c@{address}")
     with pytest.raises(HostError, match="must be a machine of the Ray cluster"):
         host(f"ray:nowhere@{address}").facts()
+
+
+def test_a_machine_that_has_left_the_cluster_is_lost_though_ray_does_not_say_so():
+    class LateError(Exception):
+        pass
+
+    looks, there = [], {"b": 1.0}
+
+    def get(answer, timeout):
+        looks.append(timeout)
+        if len(looks) == 3:
+            there.clear()
+        raise LateError
+
+    link = _Link.__new__(_Link)
+    link._name, link._key = "b@cluster", "b"
+    link._ray = SimpleNamespace(
+        get=get, cluster_resources=lambda: there,
+        exceptions=SimpleNamespace(
+            GetTimeoutError=LateError, RayTaskError=KeyError, RayError=OSError
+        ),
+    )  # fmt: skip
+    with pytest.raises(HostLostError, match="b@cluster is no machine of the Ray cluster any more"):
+        link._get("answer", 300.0)
+    assert len(looks) == 3
+    there["b"] = 1.0
+    with pytest.raises(HostLostError, match="must answer within 0 s"):
+        link._get("answer", 0.0)
 
 
 def test_a_machine_of_ray_has_a_cluster(latcast, tmp_path):

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ _SHARE = 0.001
 _PLACE_S = 180.0
 # A slot that is free is had at once.
 _SLOT_S = 30.0
+# While there is no answer, it is looked so often whether the machine is in the cluster: of one that
+# dies, Ray does not always say that its actors did.
+_LOOK_S = 10.0
 # A head node that does not answer for so long is not there.
 _CONNECT_S = 10.0
 _START = "start Ray there with: ray start --address=HEAD:6379 --resources='{\"latcast\": 1}'"
@@ -195,7 +199,7 @@ class _Link:
     """
 
     def __init__(self, ray: Any, name: str, key: str) -> None:
-        self._ray, self._name = ray, name
+        self._ray, self._name, self._key = ray, name, key
         kind = ray.remote(num_cpus=0, resources={key: _SHARE})(_Actor)
         self._actor = kind.remote()
         try:
@@ -214,11 +218,14 @@ class _Link:
             self._ray.kill(self._actor)
 
     def _get(self, answer: Any, timeout_s: float) -> Any:
-        errors = self._ray.exceptions
+        errors, end = self._ray.exceptions, time.monotonic() + timeout_s
         try:
-            return self._ray.get(answer, timeout=timeout_s)
-        except errors.GetTimeoutError:
-            raise HostLostError(f"{self._name} must answer within {timeout_s:.0f} s") from None
+            while True:
+                left = max(0.0, end - time.monotonic())
+                try:
+                    return self._ray.get(answer, timeout=min(left, _LOOK_S))
+                except errors.GetTimeoutError:
+                    self._check_there(is_late=left <= _LOOK_S, timeout_s=timeout_s)
         except errors.RayTaskError as error:
             raise HostError(
                 f"{self._name} must have this latcast where Ray's workers find it; got: "
@@ -226,6 +233,13 @@ class _Link:
             ) from error
         except (errors.RayError, ConnectionError) as error:
             raise HostLostError(f"the link to {self._name} broke: {_reason(error)}") from error
+
+    def _check_there(self, *, is_late: bool, timeout_s: float) -> None:
+        """Make sure that there may still be an answer."""
+        if self._key not in self._ray.cluster_resources():
+            raise HostLostError(f"{self._name} is no machine of the Ray cluster any more")
+        if is_late:
+            raise HostLostError(f"{self._name} must answer within {timeout_s:.0f} s")
 
 
 def _reason(error: Exception) -> str:
