@@ -11,11 +11,7 @@ from latcast.measure.hosts.adb import AdbHost
 
 pytest.importorskip("adbutils")
 
-pytestmark = [
-    pytest.mark.worker,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = phones.MARKS
 
 
 @pytest.fixture

@@ -8,8 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from latcast.families import Variant
 
+MARKS = [
+    pytest.mark.worker,
+    # adbutils leaves sockets to the garbage collector where a phone or a server goes away.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 MEASURE = Path(__file__).parents[1] / "measure"
 OUTPUTS = MEASURE / "data/tools"
 

@@ -22,12 +22,7 @@ from latcast.measure.hosts.adb import AdbHost, phone_text
 
 pytest.importorskip("adbutils")
 
-pytestmark = [
-    pytest.mark.worker,
-    # adbutils leaves sockets to the garbage collector where a phone or a server goes away.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = phones.MARKS
 
 QUICK = {
     "runs": 2, "warm_up_s": 0.0, "run_s": 0.02, "min_samples": 3, "reference_s": 0.01,

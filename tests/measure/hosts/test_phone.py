@@ -19,12 +19,7 @@ from latcast.testing import HOST_CHECKS
 
 pytest.importorskip("adbutils")
 
-pytestmark = [
-    pytest.mark.worker,
-    # adbutils leaves sockets to the garbage collector where a phone or a server goes away.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = phones.MARKS
 
 TARGET = Target("example-phone-8", "litert", threads=2)
 
