@@ -40,7 +40,8 @@ class DataHints:
     input_format: str | None = option("parquet, ofanas, csv or help; detected by default.")
     unit: str | None = option("Of a table's latencies: s, ms, us or ns.", metavar="UNIT")
     quantity: str | None = option(
-        "energy, memory or latency: of the dataset that a campaign wrote of it."
+        "energy, memory, latency or one of yours: of the dataset that a campaign wrote of it, or "
+        "the column of a CSV."
     )
 
     def read(self, path: Path, *, archs: bool = False) -> Dataset:
@@ -63,8 +64,14 @@ class DataHints:
                 raise UsageError(unknown_name("unit", self.unit, list(data.LATENCY_UNITS)))
         path = self._own(path)
         check_usable(path, stdin=True)
-        read = data.read_latencies if archs else data.read
-        found = read(path, space=space, target=target, format=self.input_format, unit=self.unit)
+        asked: dict[str, Any] = {"format": self.input_format, "unit": self.unit}
+        if archs:
+            found = data.read_latencies(path, space=space, target=target, **asked)
+        else:
+            # A dataset of latcast's own tells what it is of; of a table a column is looked for.
+            if self.quantity is not None and path.suffix != ".parquet":
+                asked["quantity"] = self._name()
+            found = data.read(path, space=space, target=target, **asked)
         if self.quantity is not None:
             found.check_quantity(data.quantity(self._name()))
         return found
