@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ def test_a_tutorial_ends_with_a_page_of_its_results(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def site_notebook() -> Any:
-    return import_module("site_notebook")
+    found = spec_from_file_location("site_notebook", ROOT / "scripts" / "site_notebook.py")
+    assert found is not None
+    assert found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def test_it_is_short_and_stored_without_outputs(site_notebook: Any) -> None:

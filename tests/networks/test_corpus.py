@@ -201,8 +201,9 @@ def test_the_shipped_corpus_is_small_and_names_what_is_there(shipped):
     assert len({row["model"] for row in rows if row["network"]}) >= 100
 
 
-def test_what_is_recorded_is_what_is_exported():
+def test_what_is_recorded_is_what_is_exported(monkeypatch):
     torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     recorded = importlib.import_module("_recorded").recorded
     layers = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     module = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(inplace=True), layers).eval()
