@@ -36,6 +36,7 @@ STEPS = (
         "_limits",
         "_model_file",
         "_names",
+        "_parquet_pages",
         "_registry",
         "_remembered",
     ),

@@ -22,6 +22,7 @@ from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.report.text import factor_text, interval_column, ms_column, ms_text
 
+from .forecast_records import ForecastKernel
 from .joint import JointPredictor
 from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
 from .quantized_network import as_asked, in_own_precision
@@ -292,17 +293,11 @@ def suggest_for(
     own = predictor.predict(graph)
     lower, upper = predictor.predict_interval(graph, coverage)
     explained = predictor.explain(graph, coverage).kernels
-    # Of models of one target alone, which need none of the joint model.
     if isinstance(predictor, JointPredictor):
         choice = _narrowed(predictor, graph, among, samples, coverage)
         note = "measuring the network itself settles it; the others tell of networks like it, too"
     else:
-        widths = [k.ms * np.log(k.upper_ms / k.lower_ms) for k in explained]
-        choice = _Choice(None, (), 0, np.square(widths) / np.sum(np.square(widths)))
-        note = (
-            "a model of this target alone answers, which does not tell what other networks would "
-            "tell of this one: measure it, or networks with the kernels that are listed, and adapt"
-        )
+        choice, note = _by_kernels(explained), _OF_ONE_TARGET
     rows = zip(explained, choice.shares, strict=True)
     kernels = [DoubtfulKernel(k.name, k.operators, k.ms, float(share)) for k, share in rows]
     return Suggestions(
@@ -319,6 +314,19 @@ def suggest_for(
         kernels=tuple(sorted(kernels, key=lambda k: -k.share)),
         notes=(*found.notes, *filter(None, (as_told, note))),
     )
+
+
+# Of models of one target alone, which need none of the joint model.
+_OF_ONE_TARGET = (
+    "a model of this target alone answers, which does not tell what other networks would tell of "
+    "this one: measure it, or networks with the kernels that are listed, and adapt"
+)
+
+
+def _by_kernels(kernels: Sequence[ForecastKernel]) -> _Choice:
+    """Return how much each kernel has of what is not known, where no other network tells of it."""
+    widths = np.array([k.ms * np.log(k.upper_ms / k.lower_ms) for k in kernels])
+    return _Choice(None, (), 0, np.square(widths) / np.sum(np.square(widths)))
 
 
 @in_one_blas_thread
