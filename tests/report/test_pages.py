@@ -14,16 +14,8 @@ from latcast.data import Dataset
 from latcast.families import Variant
 from latcast.measure import CampaignFile
 from latcast.measure._record import conclude
-from latcast.report.figure import (
-    HEIGHT,
-    Axis,
-    Figure,
-    Guide,
-    Series,
-    label_levels,
-    label_places,
-    ticks,
-)
+from latcast.report.axis import Axis, label_levels, label_places, ticks
+from latcast.report.figure import HEIGHT, Figure, Guide, Series
 from latcast.report.page import page as page_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table

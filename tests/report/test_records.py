@@ -20,7 +20,8 @@ import pytest
 
 from latcast.models.evaluation import ScoredRow
 from latcast.report import charts, record, table
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.formats import pieces
 from latcast.report.markup import breaks
 from latcast.report.plot import draw

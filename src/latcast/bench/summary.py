@@ -7,7 +7,8 @@ from math import isfinite
 from typing import Any
 
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Series
 from latcast.report.markup import number_text
 
 Row = Mapping[str, Any]

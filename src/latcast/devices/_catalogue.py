@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from latcast._files import read_file
 from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
-from latcast.report.figure import Axis, Figure, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Series
 from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table, pairs
 

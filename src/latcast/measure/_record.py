@@ -11,7 +11,8 @@ import numpy as np
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, Dataset
 from latcast.devices import Target
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import end_of
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table, pairs

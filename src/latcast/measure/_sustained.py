@@ -20,7 +20,8 @@ import numpy.typing as npt
 from latcast.data import Dataset
 from latcast.math.change_points import segments
 from latcast.math.steady_state import SMALLEST, SteadyState, medians_of_five, steady_state
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import end_of
 from latcast.report.table import MISSING, Column, Table
 

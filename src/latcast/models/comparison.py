@@ -23,7 +23,8 @@ from latcast.math.order_statistics import median_interval
 from latcast.measure import REFERENCE_LEVEL
 from latcast.measure.conditions import EXPECTED, Condition, conditions
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import start_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Series
 from latcast.report.record import Record, Section
 from latcast.report.table import AT_ONCE, Column, Table, numbered
 from latcast.report.text import interval_column, ms_text, shared_notes

@@ -12,7 +12,8 @@ from latcast.devices import Shown, shown_figure
 from latcast.devices import devices as all_devices
 from latcast.graph.read import Network, ReadOptions, name_of
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import start_of
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table

@@ -7,7 +7,8 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-from .figure import COLOURS, Axis, Figure, Guide, Series
+from .axis import Axis
+from .figure import COLOURS, Figure, Guide, Series
 from .text import KIND_COLOURS, OTHER_COLOUR, ms_text
 
 # Rows of a figure: of more, tables tell.

@@ -9,8 +9,9 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from .axis import Axis
 from .drawing import DRAWN, forecast_drawing
-from .figure import Axis, Figure, Series
+from .figure import Figure, Series
 from .markup import printable
 from .page import environment, split
 from .record import Section

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._imports import require
 
-from .figure import COLOURS, Axis, Figure, Guide, Series, label_places, ticks
+from .axis import Axis, label_places, ticks
+from .figure import COLOURS, Figure, Guide, Series
 from .markup import number_text
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from latcast._names import unknown_name
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import printable
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table

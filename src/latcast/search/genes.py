@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from latcast.report.figure import Axis, Figure, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Series
 
 # Key of the field's own form -> what it is.
 GENES = {"ks": "kernel size", "e": "expand ratio", "d": "depth", "w": "width", "r": "resolution"}

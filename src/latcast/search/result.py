@@ -17,7 +17,8 @@ from latcast._files import write_file
 from latcast.data import ENERGY_MJ, PEAK_MEMORY_MB, quantity
 from latcast.models import Predictor
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.frame import Tabular
 from latcast.report.record import Record, Section, plain
 from latcast.report.table import Column, Table

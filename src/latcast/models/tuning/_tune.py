@@ -15,7 +15,8 @@ from latcast.models import Predictor
 from latcast.models.training import Parts, fit_and_score_parts, parts
 from latcast.models.workflow import Made
 from latcast.report import charts
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import score_labels
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from latcast.report.figure import Axis, Figure, Guide, Series
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Guide, Series
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
