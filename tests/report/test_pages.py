@@ -226,6 +226,16 @@ def test_a_label_that_would_stick_out_begins_at_its_guide() -> None:
     assert label_places([(70, 90)], 100) == [(0, False)]  # it would at the other side, too
 
 
+def test_a_budget_stands_apart_from_the_names_below_it() -> None:
+    rows = Axis("device", names=["a"], notes=["64.7 ms"])
+    points = Series("", [64.7], [0])
+    text = Figure("t", Axis("latency, ms"), rows, (points,), (Guide("50 ms", x=50.0),)).to_svg()
+    heights = {
+        told: float(y) for y, told in re.findall(r'<text [^>]*?y="([\d.]+)"[^>]*>([^<]+)<', text)
+    }
+    assert heights["64.7 ms"] - heights["50 ms"] >= 20
+
+
 def test_labels_at_the_left_are_inside_of_the_page(browser: Any, tmp_path: Path) -> None:
     guides = tuple(Guide(f"device-{n}: {1000 + n} GB/s", x=1000.0 + n) for n in (0, 9, 900))
     line = Series("", [900.0, 3600.0], [6.0, 3.0], "line")

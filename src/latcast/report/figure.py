@@ -26,6 +26,8 @@ _NAME_WIDTH = 46
 # Pixels of a label's line and of one of its characters, and those of the narrowest drawing area
 # (of a window of 375): labels that have room there have it in every wider window.
 _LABEL_HEIGHT, _CHARACTER, _NARROWEST = 14, 7, 260
+# Pixels between labels of guides and the rows below them.
+_GAP = 8
 # Pixels at the left of a drawing that a label may reach into, beside a vertical axis and without.
 _MARGIN, _ROWS_MARGIN = 40, 6
 
@@ -204,6 +206,9 @@ class _Drawing:
         figure = self.figure
         by = f"{figure.y.label} by " if not self.rows else ""
         label = escape(printable(f"{figure.title}: {by}{figure.x.label}"))
+        # The name of the first row stands below the labels, and apart from them.
+        gap = _GAP if self.rows and any(level is not None for level, _ in self.labels) else 0
+        self.top += gap
         top, bottom = self.top, self.top + self.height
         yield self._start(bottom + BOTTOM, f'role="img" aria-label="{label}"')
         yield from self._grid(top, bottom)
@@ -212,7 +217,7 @@ class _Drawing:
             yield from self._names()
         else:
             yield from self._levels()
-        yield from self._guides(top, bottom)
+        yield from self._guides(top - gap, bottom)
         yield from self._all_series(None)
         yield "</svg>"
 
