@@ -50,7 +50,8 @@ _FIRST_SCALE, _NEXT_SCALE = 0.02, 1e-9
 
 # That campaigns quantize networks for (``latcast.measure.runtimes``). Of all others (ncnn, MNN,
 # TensorRT, NPUs) kernels in int8 count the bytes of floats: the joint model's prices were learnt so
-# from public tables, which have no quantized files. To count a quarter needs a fit of it anew.
+# from public tables, which have no quantized files. To count a quarter needs a fit of it anew. What
+# ONNX Runtime ran on CPUs of AI Hub's are taken for such files (``latcast.networks.quantized``).
 _RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
