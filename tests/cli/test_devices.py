@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -86,6 +87,8 @@ def test_several_files_and_the_variable(
 def test_files_that_are_no_good(latcast: Any, boards: Path, tmp_path: Path) -> None:
     message = latcast.error("devices", "--devices", tmp_path / "absent.toml", code=2)
     assert message.startswith("error: --devices (or LATCAST_DEVICES): no such file: ")
+    told = latcast("devices", "--devices", tmp_path / "absent.toml", "--json", code=2).stderr
+    assert json.loads(told)["error"] == message.removeprefix("error: ").strip()
     boards.write_text(catalogue_text([BOARD]).replace("6.4", "64000"), encoding="utf-8")
     for arguments in ((), ("tesla-p40",)):
         message = latcast.error("devices", *arguments, "--devices", boards, code=1)

@@ -118,7 +118,9 @@ def _know_devices(context: typer.Context, files: list[Path] | None) -> list[Path
             try:
                 check_usable(file)
             except UsageError as error:
-                Console().fail(f"--devices (or LATCAST_DEVICES): {error}", WRONG_USAGE)
+                # The command's own console is made once its options are read.
+                console = Console(json="--json" in (context.obj or ()))
+                console.fail(f"--devices (or LATCAST_DEVICES): {error}", WRONG_USAGE)
         context.with_resource(device_files(files))
     return files
 
