@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,10 +17,13 @@ import pytest
 
 import latcast
 from latcast import measure
-from latcast.devices import Target
+from latcast.devices import Target, device
 from latcast.graph.write.onnx import to_onnx
 from latcast.measure import AnotherCampaignError, HostError, OnnxFile, Plan, results
 from latcast.measure.hosts import _remote, host
+from latcast.measure.hosts.agent import Agent
+from latcast.measure.hosts.here import Here
+from latcast.measure.hosts.ssh import SSH
 from latcast.testing.hosts import QUICK
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
@@ -63,6 +68,33 @@ def test_a_campaign_there_is_like_one_here(server, tmp_path, monkeypatch, fake):
         measure.resume_as(tmp_path / "board", {"host": "here"})
     log = (server.folder / "log").read_text()
     assert log.count("Accepted publickey") == 1, "one connection serves a campaign"
+
+
+def test_a_machine_there_is_described(server):
+    with host("board") as board:
+        found = board.detect("mine", seconds=0.1)
+    assert (found.name, found.kind) == ("mine", "cpu")
+    assert found.cores
+    assert found.memory_gb > 0
+
+
+def test_a_description_comes_whole_through_a_link(monkeypatch):
+    """Lists of a device, such as its clusters of cores, are lists in JSON."""
+    known = device("pixel-7")
+    assert known.clusters
+    monkeypatch.setattr(Here, "detect", lambda *_, **__: known)
+    agent = Agent(Path("unused"))
+
+    class Link:
+        def ask(self, request, timeout_s):
+            return json.loads(json.dumps(agent.answer(json.loads(json.dumps(request)))))
+
+        def close(self):
+            pass
+
+    board = SSH("board")
+    monkeypatch.setattr(board, "_opened", lambda **_: Link())
+    assert board.detect() == known
 
 
 def test_files_are_sent_once_with_what_lies_beside_them(server, tmp_path):

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from latcast.devices import Device, Target
+from latcast.devices import Cluster, Device, Target
 from latcast.measure._lines import WorkerDiedError
 from latcast.measure._machine import CampaignRunningError
 from latcast.measure._sources import NetworkSource, OnnxFile
@@ -139,7 +139,8 @@ class Remote(Host):
             Target(name, "any")  # as it is said here, before anything is measured
         request = {"do": "detect", "name": name, "seconds": seconds}
         found = self._ask(request, 10 * seconds + 700)
-        return Device(**{**found, "features": tuple(found["features"])})
+        clusters = tuple(Cluster(**cluster) for cluster in found["clusters"])
+        return Device(**{**found, "features": tuple(found["features"]), "clusters": clusters})
 
     def text_of(self, source: NetworkSource, batch: int, seed: int) -> str:
         if not isinstance(source, OnnxFile):
