@@ -4,10 +4,10 @@
 
 Networks of all families are each measured as ``latcast measure --quantity peak_memory_mb`` does: a
 fresh process loads one and runs a few passes. The forecast is that of ``choose --max-memory``:
-weights and activations by liveness, as the runtime holds them. What a runtime holds of each was
-fitted with ``--seed 3`` (40 networks for ONNX Runtime, 20 for OpenVINO), so that any other seed is
-of networks that the forecast has not seen. Errors are told beyond the floor, which is the network's
-own part, and of the whole process, with the floor as it was measured. Needs Linux.
+weights and activations, as the runtime holds them. What a runtime holds of each was fitted with
+``--networks 60`` of ``--seed 11`` and ``12``, so that any other seed is of networks that the
+forecast has not seen. Errors are told beyond the floor, which is the network's own part, and of the
+whole process, with the floor as it was measured. Needs Linux.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from latcast.measure._sources import NetworkSource, as_sources
 from latcast.measure._worker import worker_setup
 from latcast.measure.runtimes import class_name, runtime
 from latcast.networks import Networks
-from latcast.search.within_budget import kernel_counts, memory_bytes
+from latcast.search.within_budget import KernelTotals, memory_bytes
 
 RUNTIMES = ("onnxruntime", "openvino")
 Row = tuple[float, float, float, float]
@@ -68,7 +68,7 @@ def measured(target: Target, networks: int, seed: int) -> Iterator[Row]:
             print(f"{source.name}: {error}", file=sys.stderr)
             continue
         graph = graph_of(source)
-        kernels = kernel_counts(Networks.of(graph, target))
+        kernels = KernelTotals.of(Networks.of(graph, target))
         facts = (float(graph.peak_activation_bytes), float(graph.params), target.precision)
         plain = float(memory_bytes(*facts))
         ours = float(memory_bytes(*facts, target.runtime, kernels)[0])

@@ -97,6 +97,14 @@ def test_passes_are_timed_without_their_waiting_for_a_cpu(monkeypatch, cpu_s, ex
     assert _worker.CpuTimed(steady(0.05)).time(1) == pytest.approx(expected)
 
 
+def test_a_pass_that_waits_for_long_is_no_sign_of_another_process(monkeypatch):
+    readings = iter([1.0, 1.04, 2.0, 2.0005, 3.0, 3.0005])
+    monkeypatch.setattr(_worker.time, "process_time", lambda: next(readings))
+    here, elsewhere = _worker.CpuTimed(steady(0.05)), _worker.CpuTimed(steady(0.05))
+    assert [here.time(1), here.time(1)] == pytest.approx([0.04, 0.0005])
+    assert elsewhere.time(1) == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("n", [5, 6, 20, 101, 1000])
 def test_half_width_covers_the_median_as_often_as_it_says(n):
     rng = np.random.default_rng(n)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from latcast.data import read
+from latcast.devices import Target
+from latcast.families import population
 from latcast.measure import (
     CampaignFile,
     Plan,
@@ -18,6 +22,9 @@ from latcast.measure import (
     run,
 )
 from latcast.measure._record import dataset_path
+from latcast.measure._sources import as_sources
+from latcast.measure._worker import worker_setup
+from latcast.measure.runtimes import class_name, runtime
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak")
 
@@ -54,6 +61,28 @@ def test_peak_memory_is_that_of_passes_beyond_the_floor(make_plan, fake, tmp_pat
     path = dataset_path("cpu.parquet", "peak_memory_mb")
     memory.save(tmp_path / path)
     assert np.array_equal(read(tmp_path / path).values, memory.values)
+
+
+IMPORTED = """
+import json, sys
+from latcast.measure import _memory
+seen = []
+_memory.forget_peak = lambda: seen.append(set(sys.modules)) or True
+_memory._measured(json.loads(sys.argv[1]))
+print(*sorted(name for name in set(sys.modules) - seen[0] if name.startswith("latcast")))
+"""
+
+
+@pytest.mark.slow
+def test_nothing_of_ours_is_imported_beyond_the_floor():
+    """It would count as the network's: the reader of ONNX took up to a megabyte."""
+    target = Target("here", "onnxruntime", threads=1)
+    setup = worker_setup(target, {}, class_name(runtime("onnxruntime")))
+    (source,) = as_sources(population(1, 0, ["resnet-cifar"]))
+    request = json.dumps({**setup, "network": source.text, "seed": 0})
+    command = [sys.executable, "-c", IMPORTED, request]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
 
 
 @pytest.mark.slow

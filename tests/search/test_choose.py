@@ -12,11 +12,13 @@ import pytest
 import latcast as library
 from latcast.cli._options import parse_count
 from latcast.data.public.timm import find_imagenet, read_imagenet
+from latcast.devices import Target
 from latcast.graph import Graph, GraphBuilder
 from latcast.models import Kernels
+from latcast.networks import Networks
 from latcast.networks.corpus import Corpus
 from latcast.search import InfeasibleError
-from latcast.search.within_budget import CHANCES, chance, memory_bytes
+from latcast.search.within_budget import CHANCES, KernelTotals, chance, memory_bytes
 
 TABLE = """\
 model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation
@@ -132,14 +134,28 @@ def test_what_nothing_keeps_is_refused_by_the_nearest(
 )
 def test_memory_counts_at_the_width_of_the_precision(precision: str, share: float) -> None:
     np.testing.assert_allclose(memory_bytes(np.array([8.0]), 3.0, precision), [share * 20.0])
-    # A runtime that was measured holds more than the network's own.
+    # A runtime that was measured holds more than the network's own, and of activations what its
+    # largest kernel reads and writes, between half of what liveness counts and all of it.
     weights, activations = 4 * 5e6, 3e6
-    more = memory_bytes(activations, 5e6, precision, "onnxruntime", 50)
-    assert float(more) == pytest.approx(
-        share * (1.1 * weights + 1.67 * activations) + 1.2e6 + 50 * 10.3e3
+    kernels = KernelTotals(np.array([50.0] * 3), np.array([1e6, 2e6, 4e6]))
+    more = memory_bytes(activations, 5e6, precision, "onnxruntime", kernels)
+    np.testing.assert_allclose(
+        more,
+        share * (1.086 * weights + 2.75 * np.array([1.5e6, 2e6, 3e6])) + 0.77e6 + 50 * 11.9e3,
     )
     plain = float(memory_bytes(activations, 5e6, precision))
-    assert float(memory_bytes(activations, 5e6, precision, "ncnn", 50)) == plain
+    assert memory_bytes(activations, 5e6, precision, "ncnn", kernels).tolist() == [plain] * 3
+
+
+def test_the_largest_kernel_is_that_of_each_network() -> None:
+    b = GraphBuilder(name="large")
+    b.conv(b.input(3, 64, 64), 8, 3)
+    large = b.build()
+    b = GraphBuilder(name="small")
+    b.conv(b.conv(b.input(3, 8, 8), 8, 3), 8, 3)
+    found = KernelTotals.of(Networks.of((large, b.build()), Target("here", "onnxruntime")))
+    assert found.counts.tolist() == [1, 2]
+    assert found.largest_bytes.tolist() == [4 * (3 + 8) * 64 * 64, 4 * (8 + 8) * 8 * 8]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from latcast.graph import Graph, GraphBuilder
+from latcast.graph.write.onnx import to_onnx
 
 from ._sources import parse_source
 from .runtimes import Runtime
@@ -92,10 +93,11 @@ def _measured(request: Mapping[str, Any]) -> dict[str, Any]:
     kind: type[Runtime] = getattr(importlib.import_module(module), name)
     runtime = kind(**request["options"])
     source, seed = parse_source(request["network"]), request["seed"]
-    # What is made once, and imported, belongs to the floor: a network of one layer is run, and the
-    # model is made and dropped.
-    runtime.load(_smallest()).run()
-    source.model(runtime.batch, seed)
+    # What is made once, and imported, belongs to the floor: the model is made, and a network of one
+    # layer in its form is run, before both are dropped.
+    smallest, model = _smallest().with_batch(runtime.batch), source.model(runtime.batch, seed)
+    runtime.load(smallest if isinstance(model, Graph) else to_onnx(smallest)).run()
+    del model
     _give_back()
     floor = resident_bytes()
     forgets = forget_peak()

@@ -51,9 +51,9 @@ _START = "from latcast.measure._worker import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Below it a failure is put down to the disk: a model that a runtime writes is larger.
 _MIN_FREE_BYTES = 64 * 1024
-# Share of the wall clock from which on CPU time is all of a pass: a dozen programs on one CPU leave
-# more to each.
-_MIN_OWN = 0.05
+# Shares of the wall clock from which on CPU time is all of a pass, as a dozen programs on one CPU
+# leave more to each; and of all later ones.
+_MIN_OWN, _MOST_OWN = 0.05, 0.5
 
 
 class WorkerProcess:
@@ -346,6 +346,7 @@ class CpuTimed(LoadedNetwork):
 
     def __init__(self, network: LoadedNetwork) -> None:
         self._network = network
+        self._computes_here = False
 
     def run(self) -> None:
         self._network.run()
@@ -357,8 +358,11 @@ class CpuTimed(LoadedNetwork):
         before = time.process_time()
         wall_s = self._network.time(repeats)
         cpu_s = time.process_time() - before
-        # A runtime that computes in another process takes next to no CPU time in this one.
-        return min(wall_s, cpu_s) if cpu_s > _MIN_OWN * wall_s else wall_s
+        # A runtime that computes in another process takes next to no CPU time in this one, never
+        # most of a pass: where one pass had that, others merely waited, however long.
+        self._computes_here |= cpu_s > _MOST_OWN * wall_s
+        is_here = self._computes_here or cpu_s > _MIN_OWN * wall_s
+        return min(wall_s, cpu_s) if is_here else wall_s
 
 
 def _has_own_clock(network: LoadedNetwork) -> bool:

@@ -35,10 +35,10 @@ from .front import Rows, nondominated
 from .problem import InfeasibleError
 from .within_budget import (
     TOO_WIDE,
+    KernelTotals,
     WithinBudget,
     check_budget,
     fuses_as,
-    kernel_counts,
     memory_bytes,
 )
 
@@ -315,7 +315,7 @@ def _forecast(
     activations = corpus.total("peak_bytes")[places].astype(float) * target.batch
     memory = memory_bytes(
         activations, params.astype(float), target.precision, target.runtime,
-        kernel_counts(kernels),
+        KernelTotals.of(kernels),
     )  # fmt: skip
     columns = (
         within.ms,

@@ -40,11 +40,11 @@ from latcast.report.text import bytes_text, interval_column, ms_column
 from .within_budget import (
     CHANCES,
     TOO_WIDE,
+    KernelTotals,
     WithinBudget,
     chance,
     check_budget,
     fuses_as,
-    kernel_counts,
     memory_bytes,
 )
 
@@ -491,7 +491,7 @@ class GraphKernels:
             return self._in_floats.memory_bytes(found)
         target = found.predictor.target
         width = target.precision if self._is_whole else "fp32"
-        kernels = kernel_counts(self.of(found))
+        kernels = KernelTotals.of(self.of(found))
         memory = memory_bytes(self._activations, self._params, width, target.runtime, kernels)
         return int(memory[0])
 
