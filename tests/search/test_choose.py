@@ -137,25 +137,29 @@ def test_memory_counts_at_the_width_of_the_precision(precision: str, share: floa
     # A runtime that was measured holds more than the network's own, and of activations what its
     # largest kernel reads and writes, between half of what liveness counts and all of it.
     weights, activations = 4 * 5e6, 3e6
-    kernels = KernelTotals(np.array([50.0] * 3), np.array([1e6, 2e6, 4e6]))
+    kernels = KernelTotals(np.array([50.0] * 3), np.array([1e6, 2e6, 4e6]), np.full(3, 9e6))
     more = memory_bytes(activations, 5e6, precision, "onnxruntime", kernels)
     np.testing.assert_allclose(
         more,
-        share * (1.086 * weights + 2.75 * np.array([1.5e6, 2e6, 3e6])) + 0.77e6 + 50 * 11.9e3,
+        share * (1.054 * weights + 2.64 * np.array([1.5e6, 2e6, 3e6]) + 0.077 * 9e6)
+        + 0.39e6
+        + 50 * 10.5e3,
     )
     plain = float(memory_bytes(activations, 5e6, precision))
     assert memory_bytes(activations, 5e6, precision, "ncnn", kernels).tolist() == [plain] * 3
 
 
-def test_the_largest_kernel_is_that_of_each_network() -> None:
+def test_totals_of_kernels_are_those_of_each_network() -> None:
     b = GraphBuilder(name="large")
     b.conv(b.input(3, 64, 64), 8, 3)
     large = b.build()
     b = GraphBuilder(name="small")
-    b.conv(b.conv(b.input(3, 8, 8), 8, 3), 8, 3)
+    b.linear(b.global_pool(b.conv(b.input(3, 8, 8), 8, 3)), 10)
     found = KernelTotals.of(Networks.of((large, b.build()), Target("here", "onnxruntime")))
-    assert found.counts.tolist() == [1, 2]
-    assert found.largest_bytes.tolist() == [4 * (3 + 8) * 64 * 64, 4 * (8 + 8) * 8 * 8]
+    assert found.counts.tolist() == [1, 3]
+    assert found.largest_bytes.tolist() == [4 * (3 + 8) * 64 * 64, 4 * (3 + 8) * 8 * 8]
+    # The mean of every channel, and a product of matrices with each of the eight.
+    assert found.unblocked_bytes.tolist() == [0, 4 * (8 * 64 + 8) + 4 * (8 + 80)]
 
 
 @pytest.mark.parametrize(
