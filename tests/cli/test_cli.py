@@ -389,6 +389,26 @@ def test_interruption_is_one_line(start: Callable[..., subprocess.Popen[str]]) -
     assert out == ""
 
 
+@pytest.mark.parametrize("where", ["latcast.cli._load", "latcast.models.resolve.open_shipped"])
+def test_an_interruption_that_a_library_takes_for_a_missing_module(
+    where: str,
+) -> None:
+    module, _, name = where.rpartition(".")
+    code = f"""
+import importlib, os, signal
+from latcast.cli import main
+def imported(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        raise ImportError('PyCapsule_Import could not import module "datetime"') from None
+setattr(importlib.import_module({module!r}), {name!r}, imported)
+main()"""
+    run = python("-c", code, "search", "--device", "rtx-2080-ti", "--max-latency", 20)
+    assert (run.returncode, run.stderr) == (130, "error: interrupted\n")
+
+
 @pytest.mark.slow
 def test_prediction_and_search_need_no_torch(arch: Path) -> None:
     code = "import sys; sys.modules['torch'] = None\nfrom latcast.cli import main\nmain()"

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ._console import Command, Group
+from ._console import INTERRUPTED, Command, Group
+from ._interrupts import interrupts
 from ._streams import stream_of
 
 # Heading -> command -> what it does, in a line of --help on a narrow terminal. A command's module
@@ -150,4 +151,11 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if isinstance(stream := getattr(sys, name), TextIOWrapper):
             setattr(sys, name, stream_of(stream))
-    app()
+    interrupts.install()
+    try:
+        app()
+    except ImportError:  # of a command's module, before there is a console
+        if not interrupts.happened:
+            raise
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(INTERRUPTED)

@@ -33,6 +33,7 @@ from typing import (
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ._interrupts import interrupts
 from ._streams import Bar, has_gone
 
 if TYPE_CHECKING:
@@ -408,13 +409,22 @@ def _errors(console: Console) -> Iterator[None]:
         console.fail("interrupted", INTERRUPTED)
     except UsageError as error:
         console.fail(str(error), WRONG_USAGE)
-    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+    except ImportError as error:
+        if interrupts.happened:
+            console.fail("interrupted", INTERRUPTED)
+        is_missing = isinstance(error, ModuleNotFoundError)
+        console.fail(str(error) if is_missing else _unexpected(error))
+    except (ValueError, OSError, MemoryError) as error:
         # A service says which of the two it is.
         console.fail(str(error) or type(error).__name__, getattr(error, "exit_code", FAILED))
     except typer.Exit:
         raise
     except Exception as error:  # noqa: BLE001  # a defect of ours: still one line
-        console.fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        console.fail(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)"
 
 
 def _tell_warning(
