@@ -274,7 +274,7 @@ def test_python_and_the_command_line_give_the_same_record(latcast: Any, tmp_path
     assert "no model or device is called 'no-such-device'" in rows[1]["error"]
     error = json.loads(next(x for x in run.stderr.splitlines() if x.startswith("{")))
     assert error["error"].startswith("no-such-device: no model")
-    assert f"note: {rows[0]['notes'][0]}" in run.stderr
+    assert f"note: tesla-p40: {rows[0]['notes'][0]}" in run.stderr
 
 
 def test_a_graph_on_devices_of_which_one_cannot_be_answered(latcast: Any, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def stated(few: Dataset) -> Dataset:
 
 
 def off(model: Predictor, test: Dataset) -> float:
-    return float(np.median(np.abs(np.log(model.predict(test.networks) / test.values))))
+    return float(np.mean(np.abs(np.log(model.predict(test.networks) / test.values))))
 
 
 MODELS: dict[str, tuple[str, Callable[[], Predictor]]] = {
