@@ -395,6 +395,12 @@ def test_a_frame_of_large_integers_goes_to_other_libraries() -> None:
     assert found.to_polars()["gene_combinations"].dtype.is_float()
 
 
+def test_a_column_without_a_label_has_no_heading() -> None:
+    table = Table([Column("", "a"), Column("b", "a")], [{"a": "x"}]).to_html()
+    assert table.count("<th") == 2  # the head, and one heading
+    assert "<thead><tr><td></td><th" in table
+
+
 def test_notes_of_several_targets_are_told_once() -> None:
     a, b, c = ("x", "x/ncnn/b1"), ("x", "x/ncnn/b1/int8"), ("y", "y/ncnn/b1")
 

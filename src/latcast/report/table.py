@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -275,6 +276,8 @@ class Table:
         headings = [f"{k} head".strip() if len(label) > _LONG_HEAD else k
                     for k, label in zip(kinds, labels, strict=True)]  # fmt: skip
         head = row(labels, "th", headings, ' scope="col"')
+        # A heading without a text is none: screen readers would announce it.
+        head = re.sub(r"<th[^>]*></th>", "<td></td>", head)
         body = "".join(row(texts, "td", kinds) for texts in cells)
         caption = f"<caption>{breaks(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
