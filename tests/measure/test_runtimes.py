@@ -500,3 +500,15 @@ def test_bf16_of_onnx_runtime_is_asked_for_where_an_arm_cpu_has_it(monkeypatch):
     made = OWN["onnxruntime"](precision="bf16")
     entry = made._options().get_session_config_entry(onnx_runtime._BF16_PRODUCTS)
     assert (entry, made.facts()["products"][:7]) == ("1", "in bf16")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it has other folders")
+def test_onnx_runtime_leaves_nothing_in_the_home_folder(tmp_path):
+    """It writes a number of the machine there when it is imported, unless it is told not to."""
+    script = "from latcast.measure.runtimes import runtime; runtime('onnxruntime')()"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from hashlib import sha256
 from importlib import metadata
@@ -81,8 +81,19 @@ def _is_in_integers(model: bytes | Path) -> bool:
     return any(word in x.op_type for x in parse(model).graph.node for word in _OF_INTEGERS)
 
 
+def without_telemetry() -> AbstractContextManager[object]:
+    """Keep ONNX Runtime from writing a number of the machine and a database to the home folder.
+
+    As of 1.32 it does so under Linux when it is imported, for what it reports to its makers.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return nullcontext()
+
+
 def _made(model: bytes | Path, inputs: _Inputs) -> bytes:
     import onnx
+
+    without_telemetry()
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

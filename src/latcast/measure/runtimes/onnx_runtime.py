@@ -6,6 +6,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,7 @@ from latcast.measure import _machine
 
 from ._base import Floats, LoadedNetwork, Runtime
 from ._onnx_models import Arrays, LayerNumbers, attribute, median_by_layer
-from ._quantized import QUANTIZATION, quantized
+from ._quantized import QUANTIZATION, quantized, without_telemetry
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -42,6 +43,9 @@ class ONNXRuntime(Runtime):
     providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
     _cpus: tuple[int, ...] = ()
     """One for every thread; empty: wherever the system puts them."""
+
+    def _importing(self) -> AbstractContextManager[object]:
+        return without_telemetry()
 
     def _prepare(self) -> None:
         import onnxruntime as ort
