@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from latcast.graph import Graph, GraphBuilder, Layer
+from latcast.graph import (
+    GRAPH_INPUT,
+    KERNEL_FACTS,
+    Graph,
+    GraphBuilder,
+    Layer,
+    fuse,
+    kernel_facts,
+)
+from latcast.graph.inspection import inspect
 
 
 def test_convolutions_in_closed_form() -> None:
@@ -39,6 +48,41 @@ def test_sums_and_products_in_closed_form() -> None:
     assert (scale.op, scale.read_bytes) == ("scale", 96 + 24)
     assert flatten.kind == "view"
     assert (linear.macs, linear.params) == (24 * 4, 24 * 4 + 4)
+
+
+def embedded(rows: int, tokens: int, trained: int = 1) -> Graph:
+    """Rows of a table by index, whose table is trained or was counted before."""
+    ids = Layer(
+        "table", "gather", "Gather", (GRAPH_INPUT,), ((1, tokens),), ((1, tokens, 8),),
+        params=trained * rows * 8, param_bytes=4 * rows * 8, bits=(64, 32),
+    )  # fmt: skip
+    return Graph((ids,))
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_a_lookup_reads_the_rows_that_are_asked_for(trained: int) -> None:
+    graph = embedded(30_000, 16, trained)
+    assert graph.layers[0].param_bytes == 4 * 30_000 * 8  # what the memory holds
+    facts = dict(zip(KERNEL_FACTS, kernel_facts(graph, fuse(graph))[0], strict=True))
+    assert (facts["param_bytes"], facts["write_bytes"]) == (4 * 16 * 8, 4 * 16 * 8)
+    found = inspect(graph)
+    assert found.layers[0].traffic_bytes == 16 * 8 + 2 * 4 * 16 * 8
+    assert found.layers[0].param_bytes == 4 * 30_000 * 8
+    # A table that is smaller than what is asked for is read once.
+    assert embedded(3, 16, trained).layers[0].read_param_bytes == 4 * 3 * 8
+
+
+def test_a_lookup_in_a_table_of_integers_reads_integers() -> None:
+    (layer,) = embedded(30_000, 16).layers
+    assert layer._replace(param_bytes=30_000 * 8).read_param_bytes == 16 * 8
+
+
+def test_berts_embeddings_and_their_norm_read_three_rows_a_token() -> None:
+    shape = (1, 16, 8)
+    norm = Layer("norm", "layer_norm", "com.microsoft::EmbedLayerNormalization", (GRAPH_INPUT,),
+                 ((1, 16),), (shape,), params=31_000 * 8, param_bytes=4 * 31_000 * 8)  # fmt: skip
+    assert norm.read_param_bytes == 5 * 4 * 16 * 8
+    assert norm._replace(params=16, param_bytes=64).read_param_bytes == 64
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.graph.read.pytorch import read_pytorch
-from latcast.networks import Networks
+from latcast.networks import OPS, Networks
 from latcast.networks.corpus import RUNTIMES, TOTALS, Corpus, read_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +199,13 @@ def test_the_shipped_corpus_is_small_and_names_what_is_there(shipped):
     mapped = {f"ai_hub:{x['model']}/{x['component']}": x["network"] for x in rows if x["network"]}
     assert {alias: shipped.aliases[alias] for alias in mapped} == mapped
     assert len({row["model"] for row in rows if row["network"]}) >= 100
+
+
+def test_the_shipped_networks_read_of_embeddings_what_they_look_up(shipped):
+    kernels = shipped.kernels
+    lookups = kernels.ops == OPS.index("gather")
+    assert lookups.sum() > 100
+    assert (kernels.fact("param_bytes") <= kernels.fact("write_bytes"))[lookups].all()
 
 
 def test_what_is_recorded_is_what_is_exported(monkeypatch):

@@ -9,6 +9,7 @@ cost because no runtime does it is a ``view``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -315,6 +316,12 @@ UNKNOWN = "unknown"
 """Operator of a layer whose cost nobody knows."""
 
 
+# Operators that look up rows of tables -> numbers of their constants that they read at most for one
+# that they write: of an embedding its row; of BERT's three embeddings and their norm, three rows, a
+# scale and a shift.
+_LOOKED_UP = {"gather": 1, "layer_norm": 5}
+
+
 class Layer(NamedTuple):
     """One operator of a graph, with shapes that include the batch.
 
@@ -391,6 +398,16 @@ class Layer(NamedTuple):
     grid: tuple[float, ...] = ()
     shared_bytes: int = 0
     inferred: bool = True
+
+    @property
+    def read_param_bytes(self) -> int:
+        """Bytes of its constants that a step reads: of a table whose rows are looked up, those."""
+        numbers = _LOOKED_UP.get(self.op)
+        if numbers is None or not self.out_shapes or self.out_shapes[0] is None:
+            return self.param_bytes
+        # A table of integers is narrower than what is written.
+        width = self.param_bytes / self.params if self.params else self.element_bytes
+        return min(self.param_bytes, math.ceil(numbers * prod(self.out_shapes[0]) * width))
 
     @property
     def in_shape(self) -> TensorShape:

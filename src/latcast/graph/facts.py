@@ -36,7 +36,8 @@ channels, each a sum over ``inputs`` channels and a ``window`` of so many pixels
 one without a window. Of any other kernel, ``positions`` x ``outputs`` are the elements that its
 main layer writes, ``outputs`` those along its channels (the last axis of tokens), and ``inputs``
 the channels it reads. ``read_bytes`` and ``write_bytes`` are activations that cross the kernel's
-border; ``layers`` are those that do something; ``blocked`` is 1 where channels are kept in blocks
+border, ``param_bytes`` constants, of a table that rows are looked up in those alone; ``layers``
+are those that do something; ``blocked`` is 1 where channels are kept in blocks
 (see :class:`Kernel`), else 0. Of a recurrent operator all facts are those of one step; of a dilated
 window the taps in the padding are left out.
 """
@@ -121,7 +122,7 @@ def _facts(graph: Graph, kernel: Kernel) -> tuple[float, ...]:
     main = graph.layers[kernel.main]
     read, written = crossing_bytes(graph, kernel)
     positions, outputs, inputs = _matrix(main)
-    constants = sum(x.param_bytes for x in layers)
+    constants = sum(x.read_param_bytes for x in layers)
     if not kernel.quantized:  # floats are written, and read again
         again = (x for x in layers if dequantizes_weights(graph, x))
         constants += 2 * sum(x.dequantized_bytes for x in again)

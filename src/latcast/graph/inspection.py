@@ -82,7 +82,7 @@ class InspectedLayer:
         """The entry of a layer."""
         runs, reads = layer.runs, layer.runs * layer.steps
         read, written = runs * layer.read_bytes, runs * layer.write_bytes
-        moved = read + written + reads * layer.param_bytes
+        moved = read + written + reads * layer.read_param_bytes
         traffic = 0 if layer.kind == "view" else moved
         macs = runs * layer.macs if layer.is_supported else None
         return cls(
@@ -528,7 +528,7 @@ def _kernels(
         running = [graph.layers[n] for n in kernel.layers if n not in kernel.idle]
         runs = graph.layers[kernel.main].runs * kernel.times
         read, written = (runs * x for x in crossing_bytes(graph, kernel))
-        weights = sum(x.runs * x.steps * x.param_bytes for x in running)
+        weights = sum(x.runs * x.steps * x.read_param_bytes for x in running)
         is_view = kernel.main in kernel.idle or all(x.kind == "view" for x in own)
         traffic = 0 if is_view else weights + read + written
         macs = sum(x.macs or 0 for x in own)

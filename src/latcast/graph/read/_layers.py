@@ -259,7 +259,7 @@ class Layers:
         ):
             pairs = list(zip(layers, runs, strict=True))
             macs = sum(x.macs * r for x, r in pairs if x.is_supported)
-            moved = sum((x.read_bytes + x.write_bytes + x.param_bytes) * r for x, r in pairs)
+            moved = sum((x.read_bytes + x.write_bytes + x.read_param_bytes) * r for x, r in pairs)
             sums.append((macs, moved))
         return sums[0], sums[1]
 
