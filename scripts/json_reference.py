@@ -47,6 +47,7 @@ COMMANDS = {
     "devices": "devices",
     "models": "models",
     "models NAME": "model",
+    "models timm:": "network-names",
     "models push MODEL ADDRESS": "pushed-model",
     "data list": "data-sources",
     "data fetch": "fetched",

@@ -24,7 +24,10 @@ def test_of_many_the_nearest_are_listed() -> None:
 
 def test_of_many_the_command_that_lists_all_is_named() -> None:
     message = unknown_name("layer model or device", "?", MANY)
-    assert message.endswith("known: 100 names (latcast devices shows all)")
+    assert message.endswith("known: 100 names (latcast devices and latcast models show all)")
+    assert unknown_name("device", "?", MANY).endswith("names (latcast devices shows all)")
+    message = unknown_name("network of timm", "?", MANY)
+    assert message.endswith("known: 100 names (latcast models timm: shows all)")
 
 
 def test_the_beginning_of_a_name_counts_most() -> None:

@@ -67,7 +67,8 @@ def require(package: str, extra: str, purpose: str) -> "Any":
     """Import ``package``, which the extra ``extra`` installs.
 
     Raises:
-        ModuleNotFoundError: it is not installed; the message says what to type.
+        ModuleNotFoundError: it is not installed, or cannot be loaded; the message says what to
+            type.
     """
     try:
         return import_module(package)
@@ -76,3 +77,26 @@ def require(package: str, extra: str, purpose: str) -> "Any":
             f"{purpose} needs {package}, which is not installed: pip install 'latcast[{extra}]'",
             name=error.name,
         ) from error
+    except Exception as error:
+        # Packages that were built for another version of PyTorch fail with errors of any kind.
+        if (version := _version(package)) is None:
+            raise
+        beside = f" beside torch {torch}" if (torch := _version("torch")) else ""
+        told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        packages = " ".join(dict.fromkeys(("torch", "torchvision", package)))
+        remedy = f"pip install --upgrade {packages if beside else package}"
+        raise ModuleNotFoundError(
+            f"{purpose} needs {package}; {version} is installed and cannot be loaded{beside} "
+            f"({told}): install versions that go together: {remedy}",
+            name=package,
+        ) from error
+
+
+def _version(package: str) -> str | None:
+    """Version of an installed package; None where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -9,7 +9,14 @@ from itertools import islice
 # More names are more than a screen shows at once.
 _MOST_LISTED = 20
 # Kind of what is named -> the command that lists all.
-_LISTS = {"device": "latcast devices", "model": "latcast models", "space": "latcast spaces"}
+_LISTS = {
+    "of timm": "latcast models timm:",
+    "of torchvision": "latcast models torchvision:",
+    "of transformers": "latcast models transformers:",
+    "device": "latcast devices",
+    "model": "latcast models",
+    "space": "latcast spaces",
+}
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
@@ -34,8 +41,10 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     if len(known) > _MOST_LISTED:
         others = ", ".join(folded[n] for n in near[1:5])
         listed = f"{len(known)} names" + (f", among them {others}" if others else "")
-        if lists := next((c for word, c in _LISTS.items() if word in kind), None):
-            listed += f" ({lists} shows all)"
+        lists = [command for word, command in _LISTS.items() if word in kind]
+        lists = lists[:1] if "of " in kind else lists
+        if lists:
+            listed += f" ({' and '.join(lists)} show{'s' * (len(lists) == 1)} all)"
     return f"no {kind} is called {short_repr(name)}; {hint}known: {listed}"
 
 

@@ -152,6 +152,7 @@ def test_strict_is_about_unknown_costs_alone(latcast: Any, folder: Path) -> None
         (("squeezenet.onnx", "--device", "rtx-20800"), 2, "did you mean"),
         (("squeezenet.onnx", "--device", "absent.latcast"), 2, "no such file"),
         (("squeezenet.onnx", "--device", "space.latcast"), 2, "needs a layer model"),
+        (("squeezenet.onnx", "--device", "space.latcast"), 2, "predict best.json --device space"),
         (("squeezenet.onnx", "--device", "one.latcast", "--batch", "4"), 2, "model of batch 4"),
         (("squeezenet.onnx", "--device", "one.latcast", "--coverage", ".99"), 2, "ask for less"),
         (("squeezenet.onnx", "--device", "one.latcast", "--space", "fbnet"), 2, "leave it out"),
@@ -388,7 +389,6 @@ def test_devices_without_a_model_of_their_own(folder: Path, latcast: Any, tmp_pa
     for asked, words in (
         ((file, "--device", "my-board"), "my-board"),
         ((file, "--device", "rk3588", "--similar-to", "rk3588"), "needs no similar one"),
-        ((file, "--device", "rk3588", "--sweep", "batch=1", "--precision", "fp32,int8"), "leave"),
     ):
         assert words in latcast.error("predict", *asked, code=2)
     own = tmp_path / "own.toml"

@@ -160,6 +160,15 @@ def test_files_that_make_no_sense(write: Write, latcast: Any, text: str, message
     assert re.search(message, error), error
 
 
+def test_what_all_budgets_share_stands_above_them(write: Write) -> None:
+    own = 'model = "net.onnx"\nmax_latency_ms = 1e3\nshapes = {{x = {side}}}\n'
+    path = write('device = "rtx-4090"\n' + own.format(side=[1, 3, 32, 32]) + 2 * "[[budget]]\n")
+    # The file fixes its sides: those above hold, and a budget's own go before them.
+    found = check(path).to_dict()["budgets"]
+    assert len(found) == 2
+    assert all("'x'" in row["error"] for row in found)
+
+
 def test_a_budget_holds_for_every_device_and_batch(write: Write) -> None:
     path = write(
         'device = ["epyc-genoa-2c-onnxruntime-b1-t1", "no-such-device", "rtx-4090"]\n'

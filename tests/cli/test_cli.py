@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,20 @@ def test_train_leaves_copied_labels_out(latcast: Any, shared: Path, tmp_path: Pa
     assert "207 rows to fit and calibrate, 36 to test" in result["split"]
     assert result["metrics"]["mape"] < 5
     assert "the audit found memoized" in run.stderr
+
+
+def test_scores_on_rows_of_training_are_told(
+    latcast: Any, synthetic: LatencyDataset, tmp_path: Path
+) -> None:
+    model, dataset, other = (tmp_path / n for n in ("m.latcast", "own.parquet", "other.parquet"))
+    replace(synthetic, provenance={"source": "this machine"}).save(dataset)
+    latcast("train", dataset, "--out", model)
+    told = "rows of the same source: scores on rows that it has seen"
+    assert told in latcast("evaluate", model, dataset).stderr
+    found = latcast.json("evaluate", model, dataset)
+    assert found["trained_rows"] == latcast.json("models", model)["card"]["rows"]
+    replace(synthetic, provenance={"source": "another machine"}).save(other)
+    assert told not in latcast("evaluate", model, other).stderr
 
 
 def test_train_wrong_requests(latcast: Any, dataset: Path, tmp_path: Path) -> None:

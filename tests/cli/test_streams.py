@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -310,43 +310,20 @@ def test_a_full_disk_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- terminals ----------------------------------------------------------------------------------
 
 
-def on_a_terminal(*arguments: str, columns: int) -> list[str]:
-    """Lines that a command shows on a terminal of so many columns."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    process, terminal = pty.fork()
-    if not process:  # pragma: no cover: another program
-        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-        os.execvpe(sys.executable, [sys.executable, "-m", "latcast", *arguments], environment)
-    written = b""
-    while True:
-        try:
-            read = os.read(terminal, 65_536)
-        except OSError:  # of Linux, at the end
-            break
-        if not read:
-            break
-        written += read
-    os.close(terminal)
-    assert os.waitpid(process, 0)[1] == 0
-    return written.decode().replace("\r\n", "\n").splitlines()
-
-
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_table_fits_the_terminal_and_wide_and_pipes_show_all(latcast: Any) -> None:
+def test_a_table_fits_the_terminal_and_wide_and_pipes_show_all(
+    latcast: Any, in_terminal: Callable[..., list[str]]
+) -> None:
     command = ("devices", "--find", "adreno-7")
     piped = latcast(*command).stdout.splitlines()
-    fitted = on_a_terminal(*command, columns=80)
+    fitted = in_terminal(*command, columns=80)
     assert max(map(len, piped)) > 100
     assert max(map(len, fitted)) <= 80
-    assert fitted[-1].startswith(" left out: ")
-    assert fitted[-1].endswith("title (--wide shows all)")
-    assert on_a_terminal(*command, "--wide", columns=80) == piped
+    *_, told, _, last = fitted
+    assert told.startswith(" left out: ")
+    assert told.endswith("title (--wide shows all)")
+    assert last == "11 devices"
+    assert in_terminal(*command, "--wide", columns=80) == piped
 
 
 def test_tables_in_other_formats(latcast: Any) -> None:

@@ -323,3 +323,49 @@ def test_other_names_and_no_folder(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", table(tmp_path, "a: {mean: 1}", "table.yaml")):
         with pytest.raises(FileNotFoundError, match=r"RESOLUTION_lookup_table\.yaml"):
             ofa_lookup_table.read(path)
+
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|none~0|none~1|none~2|"
+
+
+def own_table(path: Path, header: str, *rows: str) -> Path:
+    path.write_text("\n".join([header, *(f"{CELL},{row}" for row in rows)]) + "\n")
+    return path
+
+
+def test_columns_may_be_called_otherwise(tmp_path: Path, latcast: Any) -> None:
+    path = own_table(tmp_path / "mine.csv", "cell,mean_s,latency_ms", "0.005,9", "0.006,9")
+    options: Any = {"space": "nasbench201", "target": "a/b/b1"}
+    columns = {"arch": "cell", "latency": "mean_s"}
+    own = path.with_name("own.csv")
+    own.write_text(path.read_text().replace("latency_ms", "other"))
+    assert read(own, unit="s", columns=columns, **options).latency_ms.tolist() == [5.0, 6.0]
+    # One that is called as ours, and is not meant, is left.
+    columns = {"arch": "cell", "latency_ms": "mean_s"}
+    assert read(path, columns=columns, **options).latency_ms.tolist() == [0.005, 0.006]
+    with pytest.raises(ValueError, match="has no column 'x', which is to be arch; it has cell, "):
+        read(path, columns={"arch": "x"}, **options)
+    with pytest.raises(ValueError, match="columns are named of a CSV file of your own"):
+        read(path, columns=columns, format="ofanas", **options)
+    asked = ("audit", own, "--space", "nasbench201", "--target", "a/b/b1")
+    told = latcast.error(*asked, code=1)
+    assert "--column latency_ms=NAME" in told
+    named = ("--column", "arch=cell", "--column", "latency=mean_s", "--unit", "s")
+    assert latcast.json(*asked, *named)["issues"] is not None
+    for wrong in ("cell", "nothing=cell", "arch="):
+        assert "--column must be OURS=YOURS" in latcast.error(*asked, "--column", wrong, code=2)
+
+
+def test_deviations_and_numbers_tell_how_well_a_mean_is_known(tmp_path: Path) -> None:
+    options: Any = {"space": "nasbench201", "target": "a/b/b1"}
+    path = own_table(tmp_path / "m.csv", "arch,latency_ms,std,n", "10,3,9", "10,0.3,9", "10,3,900")
+    data = read(path, **options)
+    assert data.standard_error is not None
+    assert data.standard_error.tolist() == pytest.approx([0.1, 0.01, 0.01])
+    assert data.unstable.tolist() == [True, False, False]
+    alone = own_table(tmp_path / "n.csv", "arch,latency_ms,std", "10,3")
+    assert read(alone, **options).standard_error is None
+    for cells, told in (("10,-1,9", "row 0: std must be at least 0"), ("10,1,0", "row 0: n must")):
+        wrong = own_table(tmp_path / "w.csv", "arch,latency_ms,std,n", cells)
+        with pytest.raises(ValueError, match=told):
+            read(wrong, **options)

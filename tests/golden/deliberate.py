@@ -60,6 +60,7 @@ _MACHINE = "adapting says where rows are of another machine than the model"
 _TOLD = "a search tells its notes beside its JSON, too"
 _STATED = "a forecast tells all that is stated of its device"
 _LISTED = "the joint model is listed with the others"
+_TRAINED = "evaluate says where a model was trained on rows of the same source"
 _SPACES = "devices without a model of a search space are answered for by the joint model"
 
 _DRAWN = "records keep what their pages draw: scored rows, errors by group, the machine's states"
@@ -249,6 +250,8 @@ CHANGES: tuple[Change, ...] = (
         Change("adapt", path, "value", _PRICED)
         for path in ("[045].output*left_out.*", "1.output.devices.*", "[45].output*metrics.*")
     ),
+    Change("*", "*output*.trained_rows", "added", _TRAINED),
+    Change("old-datasets", "[23].notes.0", "added", _TRAINED),
     Change("refusals", "*.notes.*", "value", _LISTED),
     Change("*", "*output*.energy_mj", "added", _LIMITED),
     Change("*", "*output*.peak_memory_mb", "added", _LIMITED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_a_network_in_int8_is_answered_for_int8(integers: Graph, device: str, ta
 
 
 def test_where_no_int8_was_measured_the_answer_is_in_floats_and_says_so(integers: Graph) -> None:
-    (row,) = rows(integers, "rtx-4090")
+    (row,) = rows(integers, "rtx-4090", runtime="pytorch")
     assert row.target == "rtx-4090/pytorch/b1"
     assert any("nothing was measured in int8 by pytorch" in note for note in row.notes)
     assert any(note.startswith(f"{IN_FLOATS} fp32") for note in row.notes)
@@ -184,3 +185,27 @@ def test_every_door_answers_a_file_in_int8_alike(file: Path, latcast: Any) -> No
     checked = check(budgets)
     assert checked.budgets[0].latency_ms == pytest.approx(row["latency_ms"])
     assert any(note.endswith(AS_IT_IS) for note in checked.notes)
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime", "is_told"),
+    [
+        ("epyc-turin-2c", "onnxruntime", True),
+        ("epyc-turin-2c", "openvino", True),
+        ("raspberry-pi-4", "onnxruntime", False),
+        ("epyc-turin-2c", "ncnn", False),
+    ],
+)
+def test_signed_activations_are_told_where_they_cost(
+    integers: Graph, device: str, runtime: str, is_told: bool
+) -> None:
+    signed = replace(
+        integers,
+        layers=tuple(
+            x._replace(grid=(*x.grid[:2], -128)) if x.op == "quantize" and x.grid else x
+            for x in integers.layers
+        ),
+    )
+    for graph, told in ((signed, is_told), (integers, False)):
+        (row,) = rows(graph, device, runtime=runtime, precision="int8", threads=1)
+        assert any("QuantType.QUInt8" in note for note in row.notes) == told

@@ -260,6 +260,21 @@ def test_a_name_keeps_both_ends_and_prose_its_beginning() -> None:
     assert row.endswith("…")
 
 
+def test_names_give_way_to_columns_that_stay() -> None:
+    """Two models that differ in the size of their image would else look the same."""
+    columns = (Column("model", "m"), Column("image", "i", detail=0), Column("ms", "x", detail=0))
+    rows = [{"m": "a" * 44, "i": 224, "x": "7.5"}, {"m": "a" * 44, "i": 256, "x": "8.5"}]
+    for limit in (60, 40):
+        title, _, rule, *lines = "".join(Table(columns, rows, "two").pieces(limit)).splitlines()
+        assert (title, max(map(len, lines[:2]))) == ("two", min(len(rule), limit))
+        assert ("224" in lines[0], "256" in lines[1]) == (True, True)
+        assert "…" in lines[0] or limit == 60
+    lines = "".join(Table(columns, rows, "some words that are wider than it").pieces(30)).split(
+        "\n"
+    )
+    assert lines[:2] == ["some words that are wider than", "  it"]
+
+
 def test_csv_is_one_table_with_numbers_in_full() -> None:
     other = Table((Column("x", "a"),), [{"a": 1}], "other")
     told: list[str] = []

@@ -26,6 +26,7 @@ from typing import (
     NoReturn,
     ParamSpec,
     Protocol,
+    TextIO,
     get_args,
     get_type_hints,
 )
@@ -150,7 +151,7 @@ class Console:
             self._print(record.json_pieces())
         else:
             parts = parts or record.parts()
-            self._print(pieces(parts, self.table, limit=self._limit(), note=self.note))
+            self._print(pieces(parts, self.table, limit=self._limit(sys.stdout), note=self.note))
         if self.html is not None:
             command, files = _ORIGIN.get()
             write_text(self.html, (page or record).to_html(command=command, files=files))
@@ -189,9 +190,9 @@ class Console:
             if is_given:
                 raise UsageError(f"this command has no result of its own: leave out --{name}")
 
-    def _limit(self) -> int | None:
-        """Characters of a line of the terminal that results go to; None where they go elsewhere."""
-        if self.wide or not sys.stdout.isatty():
+    def _limit(self, stream: TextIO | None) -> int | None:
+        """Characters of a line of the terminal that a stream goes to; None where it is none."""
+        if self.wide or stream is None or not stream.isatty():
             return None
         return shutil.get_terminal_size().columns
 
@@ -219,9 +220,11 @@ class Console:
         typer.echo()
 
     def note(self, text: str) -> None:
-        """One line on stderr."""
+        """One line on stderr, which is broken between words where a terminal is narrower."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            from latcast.report.markup import wrapped
+
+            typer.echo(wrapped(text, self._limit(sys.stderr)), err=True)
 
     def tell_error(self, message: str) -> None:
         """An error in one line, which does not end the command."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,10 @@ class DataHints:
     target: str | None = option("DEVICE/RUNTIME/bBATCH, where the file does not tell.")
     input_format: str | None = option("parquet, ofanas, csv or help; detected by default.")
     unit: str | None = option("Of a table's latencies: s, ms, us or ns.", metavar="UNIT")
+    column: list[str] | None = option(
+        "Name of a column of your CSV file, such as latency_ms=mean_ms; repeatable.",
+        metavar="OURS=YOURS",
+    )
     quantity: str | None = option(
         "energy, memory, latency or one of yours: of the dataset that a campaign wrote of it, or "
         "the column of a CSV."
@@ -65,6 +70,7 @@ class DataHints:
         path = self._own(path)
         check_usable(path, stdin=True)
         asked: dict[str, Any] = {"format": self.input_format, "unit": self.unit}
+        asked["columns"] = dict(map(_column, self.column or ()))
         if archs:
             found = data.read_latencies(path, space=space, target=target, **asked)
         else:
@@ -91,6 +97,26 @@ class DataHints:
             return path
         beside = path.with_suffix(f".{self._name()}{path.suffix}")
         return beside if beside.exists() else path
+
+
+def _column(text: str) -> tuple[str, str]:
+    """Our name and the user's of a column."""
+    from latcast.data import quantity_names
+
+    ours, _, yours = text.partition("=")
+    if ours not in (*_COLUMNS, *quantity_names()) or not yours:
+        raise UsageError(
+            f"--column must be OURS=YOURS, ours one of {', '.join(_COLUMNS)} or a quantity such as "
+            f"energy_mj; got {text!r}"
+        )
+    return ours, yours
+
+
+# Columns of a CSV file that may be called otherwise.
+_COLUMNS = (
+    "arch", "latency_ms", "latency", "std", "n", "order", "device", "runtime", "batch", "precision",
+    "threads",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +202,27 @@ def at(server: str | None, call: Callable[P, R], devices: object = None) -> Call
 
 # --- what is forecast for, or measured --------------------------------------------------------
 
+
+def split_names(given: list[str] | None) -> list[str] | None:
+    """Names that were given one by one, or between commas; a file's name may have commas."""
+    if given is None:
+        return None
+    return [
+        part
+        for text in given
+        for part in ([text] if Path(text).exists() else text.split(","))
+        if part or not text
+    ]
+
+
 DeviceNames = Annotated[
     list[str],
     option(
-        "A shipped model, a device of the catalogue, or a .latcast file; repeatable.",
+        "A shipped model, a device of the catalogue, or a .latcast file; several between commas.",
         None,
         "--device",
         panel=TARGET,
+        callback=split_names,
     ),
 ]
 BaseModelName = Annotated[
@@ -271,6 +311,8 @@ ModelOut = Annotated[Path, option("Model file to write (.latcast).", None, "--ou
 
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The end of a text -> ms; "ms" ends in "s", too.
+_MILLISECONDS = {"ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
 _NUMBER = r"\d{1,12}(?:\.\d{1,9})?"
 
 
@@ -287,6 +329,30 @@ def parse_duration(text: str | None, option: str = "--time-limit") -> float | No
     if seconds <= 0:
         raise UsageError(f"{option} must be like 90s, 20m or 1.5h; got {text!r}")
     return seconds
+
+
+def parse_milliseconds(text: str, option: str = "--max-latency") -> float:
+    """Milliseconds of a budget such as ``20``, ``50ms`` or ``0.05s``.
+
+    Raises:
+        UsageError: the text is not of that form, not positive, or has several budgets.
+    """
+    number, factor = text.strip(), 1.0
+    for unit, its in _MILLISECONDS.items():
+        if number.lower().endswith(unit):
+            number, factor = number[: -len(unit)], its
+            break
+    try:
+        value = factor * float(number)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        one = "; it takes one budget" if "," in text else ""
+        raise UsageError(
+            f"{option} must be a positive number of ms, such as 20, 20ms or 0.02s{one}; got "
+            f"{text!r}"
+        )
+    return value
 
 
 def parse_count(text: str | None, option: str, unit: str = "") -> float | None:

@@ -21,6 +21,7 @@ from ._options import (
     check_share,
     find_host,
     parse_count,
+    parse_milliseconds,
     resolving,
 )
 
@@ -34,7 +35,9 @@ class Limits:
 
     panel: ClassVar[str] = BUDGETS
 
-    max_latency: float = option("Budget in ms for a whole batch.", REQUIRED)
+    max_latency: str = option(
+        "Budget for a whole batch, in ms, or with its unit, such as 50ms.", REQUIRED, metavar="MS"
+    )
     confidence: float | None = option("Least P(within budget); by default the forecast is.")
     max_memory: str | None = option("Weights and activations at most, such as 200MB.")
 
@@ -92,14 +95,13 @@ def choose(
     check_share(coverage, "--coverage")
     if limits.confidence is not None:
         check_share(limits.confidence, "--confidence")
-    if not 0 < limits.max_latency < float("inf"):
-        raise UsageError(f"--max-latency must be a positive number of ms; got {limits.max_latency}")
+    max_latency_ms = parse_milliseconds(limits.max_latency)
     for name in ("runs", "host"):
         if getattr(verifying, name) is not None and verifying.verify is None:
             raise UsageError(f"--{name}: only with --verify, which measures")
     with resolving(), console.progress("forecasting pretrained models"):
         found = at(server, chosen, devices)(
-            device, limits.max_latency, task=task, accuracies=accuracies, coverage=coverage,
+            device, max_latency_ms, task=task, accuracies=accuracies, coverage=coverage,
             max_memory_bytes=parse_count(limits.max_memory, "--max-memory", "B"),
             confidence=limits.confidence, **target.given(),
         )  # fmt: skip

@@ -33,7 +33,7 @@ def list_sources(console: Console) -> None:
 def fetch(
     console: Console,
     *,
-    source: str = argument("One that latcast data list names."),
+    source: str = argument("One of latcast data list: ofanas, help or timm-imagenet."),
     out: Path = option(
         "Folder for the files, below a folder of the source.",
         REQUIRED,
@@ -46,7 +46,8 @@ def fetch(
 ) -> None:
     """Fetch public measurements, and compare their SHA-256.
 
-    Files that are there are kept, and an interrupted one is gone on with.
+    ofanas and help are datasets for audit, train and bench; timm-imagenet has the accuracies that
+    choose needs. Files that are there are kept, and an interrupted one is gone on with.
 
     Example: latcast data fetch ofanas --out data
     """

@@ -60,7 +60,7 @@ def _detect(console: Console, host: str | None, name: str | None, out: Path | No
     check_suffix(out, "--out", ".toml")
     with find_host(host) as board:
         console.note(f"measuring {board.title} for {_SECONDS:g} s")
-        with usage():
+        with usage(), console.progress("measuring"):
             found = board.detect(name, seconds=_SECONDS)
     if out is not None:
         write_text(out, room.catalogue_text([found]))

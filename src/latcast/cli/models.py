@@ -13,17 +13,21 @@ def models(
     console: Console,
     *,
     words: list[str] | None = argument(
-        "One model, or a file, or hf://OWNER/NAME: show its card; or `push MODEL hf://OWNER/NAME`.",
+        "One model, or a file, or hf://OWNER/NAME: show its card; or `push MODEL hf://OWNER/NAME`; "
+        "or timm:, torchvision: or transformers:, and the start of a name: list networks.",
         None,
-        metavar="[MODEL | push MODEL ADDRESS]",
+        metavar="[MODEL | push MODEL ADDRESS | PACKAGE:]",
     ),
     card: Path | None = option("Write its card as the Hub has it (README.md).", panel=OUTPUT),
     private: bool = option("Make a repository that only its owners see.", False, panel=OUTPUT),
 ) -> None:
     """List the shipped models, show one's card, or push one to the Hugging Face Hub.
 
+    With the name of a package, such as timm:mobilenet, it lists the networks that predict takes.
+
     Example: latcast models rtx-2080-ti
     """
+    from latcast.graph.read import is_named
     from latcast.models.overview import ModelList
 
     is_push = words is not None and words[:1] == ["push"]
@@ -43,6 +47,14 @@ def models(
             raise UsageError("push needs a model and an address: push MODEL hf://OWNER/NAME")
         case []:
             console.show(ModelList.of_all())
+        case [name] if is_named(name):
+            if card is not None:
+                raise UsageError("--card is of a model: networks have none")
+            from latcast.graph.read.names import NetworkNames
+
+            with usage():
+                networks = NetworkNames.of(name)
+            console.show(networks)
         case [name]:
             _show(console, name, card)
         case names:

@@ -174,6 +174,8 @@ def predict(
         **target.given(), "coverage": question.coverage, "strict": question.strict,
         "shapes": asked.shapes, "batch_axis": asked.batch_axis, "trip_count": asked.trip_count,
     }  # fmt: skip
+    if "," in (target.precision or ""):
+        options["precision"] = str(target.precision).split(",")
     found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast
     with resolving(), console.progress("forecasting"):
         if question.sweep is not None:
@@ -185,7 +187,6 @@ def predict(
         else:
             space = find_space(question.space) if question.space else None
             options |= {"space": space, "base": target.model, "similar_to": target.similar_to}
-            options["precision"] = target.precision and target.precision.split(",")
             found = at(server, forecast, devices)(network, target.device, **options)
     if isinstance(found, NetworkForecast):
         exports.write(console, found)
@@ -216,16 +217,9 @@ def _check_asked(
         _check_options("models' files", own)
     if question.sweep is not None or question.vary is not None:
         _check_options("one forecast", exports.given())
+        _check_options("one forecast", {"--similar-to": target.similar_to})
     if question.sweep is not None:
-        several = target.precision if "," in (target.precision or "") else None
-        _check_options(
-            "one forecast",
-            {
-                "--similar-to": target.similar_to,
-                "several --precision": several,
-                "--vary": question.vary,
-            },
-        )
+        _check_options("one forecast", {"--vary": question.vary})
     check_network(network, also=".json")
     exports.check(network)
 

@@ -38,8 +38,9 @@ def report(
     check_suffix(path, "--out", ".html", ".htm")
     for result in results:
         check_usable(result, stdin=True)
-    records = [read_result(result) for result in results]
-    with rendered():
+    with console.progress("reading results"):
+        records = [read_result(result) for result in results]
+    with rendered(), console.progress("drawing"):
         console.write_page(path, records, title or "")
 
 

@@ -40,7 +40,9 @@ from ._options import (
     find_space,
     parse_count,
     parse_duration,
+    parse_milliseconds,
     resolving,
+    split_names,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class Budgets:
     panel: ClassVar[str] = BUDGETS
 
     max_latency: list[str] | None = option(
-        "Budget in ms, of several devices MS,MS,…; repeatable. Without: the whole front.",
+        "Budget in ms, or as 25ms; 25,35 are two budgets, or of two devices one; repeatable. "
+        "Without: the whole front.",
         metavar="MS",
     )
     confidence: float | None = option("Keep budgets with this probability, such as 0.9.")
@@ -100,7 +103,8 @@ class Budgets:
 
     def max_latency_ms(self, targets: int) -> list[list[float]] | None:
         """Latency budgets in ms, one number for each target; None where there are none."""
-        return [_budget(text, targets) for text in self.max_latency or ()] or None
+        texts = self.max_latency or ()
+        return [budget for text in texts for budget in _budgets(text, targets)] or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,6 +286,7 @@ def search(
         "network must keep a budget on each.",
         REQUIRED,
         panel=TARGET,
+        callback=split_names,
     ),
     target: Target,
     budgets: Budgets,
@@ -465,15 +470,14 @@ def _method(name: str, population: int | None) -> str | Method:
     return method
 
 
-def _budget(text: str, targets: int) -> list[float]:
-    try:
-        budget = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--max-latency must be a number of ms; got {text!r}") from None
+def _budgets(text: str, targets: int) -> list[list[float]]:
+    """The budgets of a text: of one target each number is one, of several all numbers are."""
+    budget = [parse_milliseconds(part) for part in text.split(",")]
+    if targets == 1:
+        return [[ms] for ms in budget]
     if len(budget) != targets:
-        each = "one number" if targets == 1 else f"{targets} numbers between commas"
-        raise UsageError(f"--max-latency must have {each}, one for each --device; got {text!r}")
-    for ms in budget:
-        if not 0 < ms < float("inf"):
-            raise UsageError(f"--max-latency must be a positive number of ms; got {ms}")
-    return budget
+        raise UsageError(
+            f"--max-latency must have {targets} numbers between commas, one for each --device; "
+            f"got {text!r}"
+        )
+    return [budget]

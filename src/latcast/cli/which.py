@@ -18,8 +18,10 @@ from ._options import (
     at,
     check_network,
     check_share,
+    parse_milliseconds,
     read_options,
     resolving,
+    split_names,
 )
 
 
@@ -29,7 +31,9 @@ class Budget:
 
     panel: ClassVar[str] = BUDGETS
 
-    max_latency: float = option("Budget in ms for a whole batch.", REQUIRED)
+    max_latency: str = option(
+        "Budget for a whole batch, in ms, or with its unit, such as 50ms.", REQUIRED, metavar="MS"
+    )
     at_least: str = option(
         "Chance that is enough: certain, likely or unlikely (exit code 0).", "likely"
     )
@@ -41,9 +45,11 @@ class Targets:
 
     panel: ClassVar[str] = TARGET
 
-    device: list[str] | None = option("A device of the catalogue; repeatable; all by default.")
+    device: list[str] | None = option(
+        "A device of the catalogue, several between commas; all by default.", callback=split_names
+    )
     kind: str | None = option("All devices of a kind: cpu, phone, gpu, …")
-    runtime: list[str] | None = option("Of these runtimes only; repeatable.")
+    runtime: list[str] | None = option("Of these runtimes only.", callback=split_names)
     precision: str | None = option("In these only, such as fp32,int8.")
     batch: int | None = option("Samples a forward pass.", min=1)
     threads: int | None = option("Of CPUs; all cores by default.", min=1)
@@ -99,12 +105,11 @@ def which(
 
     check_network(network)
     check_share(coverage, "--coverage")
-    if not 0 < budget.max_latency < float("inf"):
-        raise UsageError(f"--max-latency must be a positive number of ms; got {budget.max_latency}")
+    max_latency_ms = parse_milliseconds(budget.max_latency)
     asked = read_options(inputs)
     with resolving(), console.progress("forecasting on devices"):
         found = at(server, ranked, devices)(
-            network, budget.max_latency, devices=targets.devices(), runtimes=targets.runtime,
+            network, max_latency_ms, devices=targets.devices(), runtimes=targets.runtime,
             precisions=targets.precision.split(",") if targets.precision else None,
             batch=targets.batch, threads=targets.threads, at_least=budget.at_least,
             coverage=coverage, shapes=asked.shapes, batch_axis=asked.batch_axis,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,12 +36,14 @@ class Asked:
         quantity: what the values are of.
         unit: of accuracies, one of :data:`UNITS`; detected by default. Of latencies, one of
             :data:`LATENCY_UNITS`; milliseconds by default.
+        columns: of a CSV file of the user's own: name of a column here -> its name in the file.
     """
 
     space: SearchSpace | None = None
     target: Target | None = None
     quantity: Quantity | None = None
     unit: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def read(
     format: str | None = None,
     quantity: str | Quantity | None = None,
     unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read a dataset, of a space's architectures or of graphs.
 
@@ -114,13 +117,15 @@ def read(
         quantity: what the values must be of; by default what the file says, or a latency.
         unit: of the values in a table of accuracies, ``fraction`` or ``percent``, detected by
             default; of latencies, ``s``, ``ms``, ``us`` or ``ns``, which become milliseconds.
+        columns: of a CSV file of the user's own, or a frame, name of a column here, such as
+            ``latency_ms`` -> its name there.
 
     Raises:
         ValueError: the file is not of the format, damaged, or contradicts what is asked for; an
             unknown name.
         FileNotFoundError: there is no such file.
     """
-    asked = _asked(space, target, quantity, unit)
+    asked = replace(_asked(space, target, quantity, unit), columns=columns or {})
     if isinstance(path, Dataset):
         return path
     if not isinstance(path, str | Path):
@@ -133,7 +138,10 @@ def read(
     with input_file(Path(path), _suffix_of) as file:
         if format is not None and format not in FORMATS:
             raise ValueError(unknown_name("format", format, list(FORMATS)))
-        data = FORMATS[format or _detected(file, asked)].read(file, asked)
+        name = format or ("csv" if columns else _detected(file, asked))
+        if columns and name != "csv":
+            raise ValueError(f"columns are named of a CSV file of your own; {file} is {name}")
+        data = FORMATS[name].read(file, asked)
         if asked.quantity is not None and data.quantity != asked.quantity:
             raise ValueError(f"{file} is of {data.quantity.name}; asked for {asked.quantity.name}")
         return _in_ms(file, data, unit) if unit in LATENCY_UNITS else data
@@ -181,12 +189,16 @@ def read_latencies(
     target: str | Target | None = None,
     format: str | None = None,
     unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read latencies of a space's architectures.
 
     Takes and raises what :func:`read` does.
     """
-    data = read(path, space=space, target=target, format=format, quantity=LATENCY_MS, unit=unit)
+    data = read(
+        path, space=space, target=target, format=format, quantity=LATENCY_MS, unit=unit,
+        columns=columns,
+    )  # fmt: skip
     if data.space is None:
         raise ValueError(
             f"{path} must be of a search space's architectures; it is of graphs: read it with "

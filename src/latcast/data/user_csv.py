@@ -4,13 +4,15 @@ A column called as the quantity, such as ``latency_ms`` (of accuracies ``accurac
 ``accuracy_percent``; ``latency`` where the caller states its unit); the architecture either in a
 column ``arch`` (the space's own form: an OFA dict in JSON, a NAS-Bench-201 string …) or in one
 column per gene; optional columns ``device``, ``runtime``, ``batch``, ``precision`` and
-``threads``, each with one value throughout; optional ``order``.
+``threads``, each with one value throughout; optional ``order``. Columns ``std``, in the unit of the
+values, and ``n``, the passes that a value is the mean of, tell together how well it is known.
+Columns of other names are named by the caller.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ._formats import Asked
 
 _PERCENT_COLUMN = "accuracy_percent"
+_DEVIATION, _NUMBER = "std", "n"
 # What messages call a frame, which has no name.
 FRAME = Path("the frame")
 
@@ -47,6 +50,7 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
     """
     frame = read_csv(path) if isinstance(path, Path) else text_frame(path)
     path = path if isinstance(path, Path) else FRAME
+    frame = _named(path, frame, asked.columns)
     if asked.space is None:
         raise ValueError(
             f"{path.name} does not tell its search space: give --space (in Python, space=…)"
@@ -70,8 +74,46 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
         target if of.of_target else None,  # type: ignore[arg-type]  # an accuracy has none
         of,
         order=_order(path, frame),
+        standard_error=_standard_error(path, frame, values) if of != ACCURACY else None,
         provenance=provenance,
     )
+
+
+def _named(path: Path, frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+    """The frame with its columns called as here.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    for name, theirs in columns.items():
+        if theirs not in frame.columns:
+            raise ValueError(
+                f"{path} has no column {short_repr(theirs)}, which is to be {name}; it has "
+                f"{short_list(frame.columns)}"
+            )
+    others = set(columns) - set(columns.values())
+    return frame.drop(others & set(frame.columns)).rename({b: a for a, b in columns.items()})
+
+
+def _standard_error(
+    path: Path, frame: pl.DataFrame, values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64] | None:
+    """Relative standard errors of means, where their deviations and numbers are told.
+
+    Raises:
+        ValueError: one cannot be.
+    """
+    if not {_DEVIATION, _NUMBER} <= set(frame.columns):
+        return None
+    deviations, numbers = (float_column(path, frame, name) for name in (_DEVIATION, _NUMBER))
+    for name, column, least in ((_DEVIATION, deviations, 0.0), (_NUMBER, numbers, 1.0)):
+        if not (column >= least).all():
+            row = int((~(column >= least)).argmax())
+            raise ValueError(
+                f"{path.name}, row {row}: {name} must be at least {least:g}; got {column[row]:g}"
+            )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(deviations / np.sqrt(numbers) / np.abs(values))
 
 
 def _values(
@@ -102,7 +144,8 @@ def _values(
     other = " (or latency_s, latency_us, latency_ns, or 'latency' with --unit)"
     raise ValueError(
         f"{path} lacks the column {of.name!r}{other if of == LATENCY_MS else ''}; "
-        f"it has {short_list(frame.columns)}"
+        f"it has {short_list(frame.columns)} (--column {of.name}=NAME, in Python columns=…, says "
+        "which it is)"
     )
 
 

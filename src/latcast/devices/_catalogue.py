@@ -407,6 +407,7 @@ class DeviceList(Record):
             for kind in dict.fromkeys(d.kind for d in self.devices):
                 rows = [d for d in self.devices if d.kind == kind]
                 yield Table(_COLUMNS, rows, f"{kind}: {len(rows)}")
+            yield f"{len(self.devices)} devices"
             return
         (one,) = self.devices
         figures = [(column.label, column.cell(one)) for column in _FIGURES]

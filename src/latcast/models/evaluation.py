@@ -192,6 +192,8 @@ class Evaluation(Record):
         unit: what unit the latencies seem to be in, a sentence; null if they can be milliseconds.
         sample: measurements beside their predictions, of many rows some at equal distances of rank.
         groups: errors by group, of all rows.
+        trained_rows: rows that the model was trained on, where they are of the same file or
+            campaign, which may be these; null where they are of another.
     """
 
     schema = "evaluation"
@@ -206,6 +208,7 @@ class Evaluation(Record):
     unit: str | None
     sample: tuple[ScoredRow, ...] = ()
     groups: tuple[GroupErrors, ...] = ()
+    trained_rows: int | None = None
 
     @classmethod
     def of(cls, model: Predictor, dataset: Dataset, *, model_name: str, data: str) -> Evaluation:
@@ -220,7 +223,7 @@ class Evaluation(Record):
         plain = scores_of(model, dataset, scored)
         return cls(
             model_name, data, len(dataset), dataset.quantity.name, plain, unstable, weighed,
-            unit_of(dataset), *scored_rows(model, dataset, scored),
+            unit_of(dataset), *scored_rows(model, dataset, scored), _trained_rows(model, dataset),
         )  # fmt: skip
 
     def headline(self) -> str:
@@ -241,6 +244,12 @@ class Evaluation(Record):
         yield from scored_sections(self, self.groups)
 
     def doubts(self) -> Iterator[str]:
+        if self.trained_rows is not None:
+            yield (
+                f"note: the model was trained on {self.trained_rows} rows of the same source: "
+                "scores on rows that it has seen say nothing of others; those on rows that were "
+                f"kept out are on its card (latcast models {self.model})"
+            )
         if self.unit is not None:
             yield f"note: {self.unit}"
         if self.metrics_weighted is not None:
@@ -250,6 +259,13 @@ class Evaluation(Record):
                 f"part of the error is theirs: weighed by their scatter, MAPE is {mape:.3g} %, and "
                 f"{within:.3g} % are within 10 %"
             )
+
+
+def _trained_rows(model: Predictor, data: Dataset) -> int | None:
+    """Rows that a model was trained on, where they and these have one provenance."""
+    own = model.card.get("data")
+    is_same = bool(own) and own == dict(data.provenance)
+    return int(model.card.get("rows", 0)) or None if is_same else None
 
 
 def unit_of(data: Dataset) -> str | None:

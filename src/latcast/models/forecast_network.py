@@ -38,7 +38,7 @@ from .forecast_records import (
     Unsupported,
     UnsupportedOperator,
 )
-from .quantized_network import as_asked, in_own_precision
+from .quantized_network import INT8, as_asked, in_own_precision, note_on_signed
 from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 
 if TYPE_CHECKING:
@@ -225,7 +225,11 @@ def forecast_network(
         def ask(query: TargetQuery) -> list[Resolved]:
             return resolve(name, query, role="networks", similar_to=similar_to, vary=vary)
 
-        return in_own_precision(name, query, ask, lambda batch: graph_of(batch).precision)
+        def precision_of(batch: int) -> str | None:
+            return graph_of(batch).precision
+
+        found = in_own_precision(name, query, ask, precision_of)
+        return found if len(queries) == 1 else _by_one_runtime(found, query, queries, ask)
 
     rows = rows_of(names, queries, find, answer, NetworkOnTarget)
     graph, first = graphs[0], next(row for row in rows if row.error is None)
@@ -240,6 +244,29 @@ def forecast_network(
         file, costs, graph.sources, coverage, unsupported, tuple(rows), notes,
         tuple(_faster(rows, coverage, rules)),
     )  # fmt: skip
+
+
+def _by_one_runtime(
+    found: list[Resolved],
+    query: TargetQuery,
+    queries: Sequence[TargetQuery],
+    ask: Callable[[TargetQuery], list[Resolved]],
+) -> list[Resolved]:
+    """The answer in one of several precisions, by the runtime that all of them are forecast for.
+
+    Where none is asked for and int8 is usual by another than the rest, such as TensorRT, whether
+    int8 is faster is a question about that one.
+    """
+    in_int8 = next((q for q in queries if q.precision == INT8), None)
+    if query.runtime is not None or in_int8 is None or query is in_int8:
+        return found
+    own, other = ({x.predictor.target.runtime for x in each} for each in (found, ask(in_int8)))
+    if own == other or len(own) != 1 or len(other) != 1:
+        return found
+    (runtime,) = other
+    found = ask(replace(query, runtime=runtime))
+    note = f"no runtime is asked for: the forecast is for {runtime}, as in {INT8} (--runtime)"
+    return [replace(each, notes=[note, *each.notes]) for each in found]
 
 
 Rules = dict[str, "Mapping[str, Faster]"]
@@ -297,6 +324,8 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
             f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
             f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
         )
+    if signed := note_on_signed(asked, target):
+        notes.append(signed)
     if note:
         notes.append(note)
     elif set(graph.precisions) - {target.precision}:

@@ -378,9 +378,13 @@ class NetworkForecast(Record):
         return annotate_file(self.to_dict(), out)
 
     def doubts(self) -> Iterator[str]:
-        rows = [((d.device, d.target or d.device), d.notes) for d in self.devices]
-        notes = ((row, text) for row, texts in rows for text in texts)
-        yield from shared_notes(notes, [(d.device, d.target or "") for d in self.answered])
+        answered = self.answered
+        rows = [(d.device, d.target or d.device) for d in answered]
+        notes = ((row, text) for row, d in zip(rows, answered, strict=True) for text in d.notes)
+        words = {row: _words_of(d) for row, d in zip(rows, answered, strict=True)}
+        yield from shared_notes(notes, rows, words)
+        yield from _notes_of_runtimes(answered)
+        yield from _notes_of_alike(answered)
         yield from super().doubts()
 
     def parts(self) -> Iterator[Table | str]:
@@ -428,7 +432,7 @@ class NetworkForecast(Record):
         if any(d.batch != Target.parse(d.target or "").batch for d in answered):
             columns.insert(1, Column("batch", "batch"))
         if any(d.precision not in (None, Target.parse(d.target or "").precision) for d in answered):
-            columns.insert(1, Column("precision", "precision"))
+            columns.insert(1, Column("file in", "precision"))
         if len(answered) > 1:
             columns.insert(0, Column("", lambda d: _label(answered.index(d))))
         return Table(columns, answered, start_of(self.network.name, 90))
@@ -537,6 +541,39 @@ def _name_of(device: NetworkOnTarget, answered: Sequence[NetworkOnTarget]) -> st
     """A device's name; its target's where another target of it is answered, too."""
     alone = sum(d.device == device.device for d in answered) == 1
     return device.device if alone else device.target or device.device
+
+
+def _words_of(row: NetworkOnTarget) -> list[str]:
+    """What notes call a row's device, its chip and its runtime, the longest first."""
+    target = Target.parse(row.target or "")
+    device = devices().get(target.device)
+    chips = [] if device is None else [device.group, device.name]
+    words = {row.device, row.target or "", target.device, target.runtime, *chips} - {""}
+    return sorted(words, key=lambda word: (-len(word), word))
+
+
+def _notes_of_runtimes(answered: Sequence[NetworkOnTarget]) -> Iterator[str]:
+    """Yield a note where devices are forecast by several runtimes that nobody asked for."""
+    by = {row.device: Target.parse(row.target or "").runtime for row in answered}
+    if len(set(by.values())) > 1:
+        told = ", ".join(f"{name} by {runtime}" for name, runtime in list(by.items())[:4])
+        more = ", …" if len(by) > 4 else ""
+        yield (
+            f"note: rows differ in their runtime, too ({told}{more}): --runtime asks all devices "
+            "for one"
+        )
+
+
+def _notes_of_alike(answered: Sequence[NetworkOnTarget]) -> Iterator[str]:
+    """Yield a note on each group of devices whose forecasts are one."""
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for row in answered:
+        numbers = map(ms_text, (row.latency_ms, row.lower_ms, row.upper_ms))
+        key = ((row.target or "").partition("/")[2], *numbers)
+        alike.setdefault(key, []).append(row.device)
+    for names in (list(dict.fromkeys(x)) for x in alike.values()):
+        if len(names) > 1:
+            yield f"note: {', '.join(names)}: one forecast, as nothing that counts differs"
 
 
 def _extrapolated_shares(device: NetworkOnTarget) -> list[float | None]:

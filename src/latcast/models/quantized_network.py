@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from latcast.devices import Target, devices, public_runtime, target_facts
 from latcast.graph import Graph, dequantized
 
 from .query import Resolved, TargetQuery
 
 INT8 = "int8"
+# Runtimes that join pairs of quantizations around operators.
+_OF_QDQ = ("onnxruntime", "openvino")
 # Precisions of targets that run it dequantized.
 _FLOATS = ("fp32", "fp16", "bf16")
 
@@ -76,3 +79,23 @@ def as_asked(graph: Graph, found: Resolved) -> tuple[Graph, str]:
         f"(as it is: --precision {INT8})"
     )
     return dequantized(graph), note
+
+
+def note_on_signed(graph: Graph, target: Target) -> str:
+    """What is to be said of activations in signed integers on a target; empty where nothing is.
+
+    On x86 CPUs runtimes leave many of their quantizations beside the kernels.
+    """
+    device = devices().get(target.device)
+    runtime = public_runtime(target.runtime)
+    if graph.precision != INT8 or runtime not in _OF_QDQ or device is None:
+        return ""
+    least = [x.grid[-1] for x in graph.layers if x.op == "quantize" and x.grid]
+    signed = sum(x < 0 for x in least)
+    if 2 * signed <= len(least) or not target_facts(device).get("isa_x86"):
+        return ""
+    return (
+        f"{signed} of {len(least)} activations are quantized to signed integers, whose kernels "
+        f"{runtime} joins less of on x86: quantized to unsigned ones (activation_type="
+        "QuantType.QUInt8 of onnxruntime.quantization) the network may take a fraction of this"
+    )

@@ -110,6 +110,8 @@ def resolve(
             better = beyond_spaces(str(name), device, query, shipped)
             if better is not None:
                 return [better]
+        if own is not None and shipped == [device] and role == "networks" and not query.parts():
+            notes += _notes_of_space_model(device, own)
         if shipped:
             return [
                 Resolved(
@@ -126,6 +128,18 @@ def resolve(
         return [found if vary or similar_to else by_host(found)]
     options: dict[str, Any] = {"similar_to": similar_to, "vary": vary}
     return [in_space_by_device(str(name), device, query, own, space, base, **options)]
+
+
+def _notes_of_space_model(device: str, own: Target) -> list[str]:
+    """A note on a model that has its device's name, and knows architectures of a space alone."""
+    if zoo.header(device, "networks")["on_families"]:
+        return []
+    note = (
+        f"{device} is also the name of a model of search spaces' architectures, of {own}, which "
+        "answers: --runtime and --batch ask for other targets of the device (latcast which lists "
+        "its runtimes)"
+    )
+    return [note]
 
 
 def resolve_one(name: str | Path, query: TargetQuery | None = None, **options: Any) -> Resolved:
@@ -242,8 +256,9 @@ def _of_file(
         )
     if role == "networks" and not (isinstance(model, Predictor) and model.is_of_any_network):
         raise UnresolvedError(
-            f"{name} is a model of a search space's architectures; a network's file needs a "
-            "layer model: make one with latcast train DATA --predictor layers"
+            f"{name} is a model of a search space's architectures: ask it about those (latcast "
+            f"predict best.json --device {name}, as latcast search --out writes them); a network's "
+            "file needs a layer model (latcast train DATA --predictor layers), or a device"
         )
     if role == "space":
         model = _in_space(name, model, space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -221,6 +221,12 @@ class NetworkSweep(Record):
                 found.setdefault(key, []).append((point, text))
         notes = (((device, device), self._note(told)) for (device, _), told in found.items())
         yield from shared_notes(notes, [(p.device, p.device) for p in self.points])
+        for device, value in self.own.items():
+            if value is not None:
+                yield (
+                    f"note: {device} has {self._value(value)}: with another {self._shown.name}, "
+                    "and all else as it is, it is a device that does not exist"
+                )
 
     def _note(self, told: Sequence[tuple[SweepPoint, str]]) -> str:
         """Return what several points of a device tell alike, and at which values."""
@@ -243,7 +249,7 @@ class Asked(TypedDict, total=False):
     Attributes:
         runtime: of the targets; what is given holds exactly.
         batch: likewise; not of a sweep of the batch.
-        precision: likewise.
+        precision: likewise, or several, each a curve.
         threads: likewise, of the CPU.
         coverage: of the intervals, between 0 and 1.
         shapes: of inputs that the file leaves open besides, by their names.
@@ -254,7 +260,7 @@ class Asked(TypedDict, total=False):
 
     runtime: str | None
     batch: int | None
-    precision: str | None
+    precision: str | Sequence[str] | None
     threads: int | None
     coverage: float
     shapes: Mapping[str, Sequence[int]] | None
@@ -366,12 +372,18 @@ def _swept(
     Raises:
         Exception: the first of the reasons, where no value can be answered.
     """
-    query = TargetQuery(*(asked.get(f.name) for f in fields(TargetQuery)))  # type: ignore[arg-type]
+    precision = asked.get("precision")
+    precisions = [precision] if precision is None or isinstance(precision, str) else precision
+    queries = [
+        TargetQuery(asked.get("runtime"), asked.get("batch"), p, asked.get("threads"))
+        for p in precisions
+    ]
     coverage, shapes = asked.get("coverage", 0.9), asked.get("shapes") or {}
     options = ReadOptions(None, shapes, asked.get("batch_axis"), asked.get("trip_count"))
     points: list[SweepPoint] = []
     errors: list[Exception] = []
-    for name in [devices] if isinstance(devices, str | Path) else devices:
+    names = [devices] if isinstance(devices, str | Path) else devices
+    for name, query in ((n, q) for n in names for q in queries):
         for value in values:
             try:
                 target, read, figure = change(str(name), value, query, options)

@@ -42,3 +42,21 @@ def number_text(value: float) -> str:
     if rounded == 0 or abs(rounded) >= 1000:
         return f"{rounded:,.0f}"
     return format(Context(prec=4).create_decimal(repr(rounded)).normalize(), "f")
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Lines of a text, broken between words where they are wider than a terminal.
+
+    What follows a break is indented below its line. Words, such as names of files, stay whole.
+    """
+    if width is None or all(len(line) <= width for line in text.split("\n")):
+        return text
+    from textwrap import fill
+
+    return "\n".join(
+        fill(
+            line, width, subsequent_indent=" " * (len(line) - len(line.lstrip()) + 2),
+            break_long_words=False, break_on_hyphens=False,
+        ) if len(line) > width else line
+        for line in text.split("\n")
+    )  # fmt: skip

@@ -38,6 +38,7 @@ HOMES = {
     "model": "models.overview",
     "models": "models.overview",
     "network-forecast": "models.forecast_records",
+    "network-names": "graph.read.names",
     "network-sweep": "models.sweep",
     "pushed-model": "models.publishing",
     "quantity-forecast": "models.forecast_quantity",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_type_hints
 from latcast._names import short_repr, unknown_name
 
 from .frame import Tabular
-from .markup import printable, start_of
+from .markup import printable, start_of, wrapped
 from .reading import HOMES, key_of, read_fields
 from .table import LazyRows, Table
 
@@ -279,10 +279,10 @@ def text_of(parts: Iterable[Table | str]) -> str:
 
 
 def text_pieces(parts: Iterable[Table | str], limit: int | None = None) -> Iterator[str]:
-    """:func:`text_of` in pieces, tables fitted to a line of so many characters."""
+    """:func:`text_of` in pieces, fitted to lines of so many characters."""
     between = ""  # newlines are kept back until something follows them
     for part in parts:
-        for piece in [part] if isinstance(part, str) else part.pieces(limit):
+        for piece in [wrapped(part, limit)] if isinstance(part, str) else part.pieces(limit):
             text = between + piece
             between = text[len(text.rstrip("\n")) :]
             yield text[: len(text) - len(between)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .markup import breaks
+from .markup import breaks, wrapped
 
 # A cell whose value is not known, or does not apply.
 MISSING = "–"
@@ -187,7 +187,7 @@ class Table:
             return (" " + "   ".join(texts)).rstrip()
 
         if self.title:
-            yield f"{self.title}\n"
+            yield f"{wrapped(self.title, limit)}\n"
         yield line([column.label for column in self.columns])
         yield "\n " + "─" * (_total([widths[n] for n in shown]) - 1)
         for part in self._parts():
@@ -218,14 +218,20 @@ class Table:
             width if is_numeric else min(width, max(_width(column.label), _SHORTEST))
             for column, width, is_numeric in zip(self.columns, widths, numeric, strict=True)
         ]
-        # Names, which come first, are what users copy.
-        least[0] = max(least[0], min(widths[0], limit // 2))
+        shortest = list(least)
+        # Names, which come first or stay whatever is left out, are what users copy.
+        for n in numbers:
+            if n == 0 or not self.columns[n].detail:
+                least[n] = max(least[n], min(widths[n], limit // 2))
         shown = list(numbers)
         for n in sorted(numbers[1:], key=lambda n: (-self.columns[n].detail, -n)):
             if _total([least[m] for m in shown]) <= limit:
                 break
             if self.columns[n].detail:
                 shown.remove(n)
+        for n in sorted(shown, key=lambda n: -least[n]):
+            beyond = _total([least[m] for m in shown]) - limit
+            least[n] -= min(max(beyond, 0), least[n] - shortest[n])
         spare = limit - _total([least[m] for m in shown])
         for n in shown:
             grown = min(max(spare, 0), widths[n] - least[n])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
@@ -24,6 +25,8 @@ SCORES = {
 }
 # Characters that are shown of the name of a side.
 _MAX_NAME = 60
+# Rows that a note names as alike.
+_MAX_ALIKE = 4
 # Only layer models have these.
 _OF_NETWORKS = ("median_error", "within_25")
 
@@ -120,7 +123,9 @@ def interval_column(
 
 
 def shared_notes(
-    notes: Iterable[tuple[tuple[str, str], str]], targets: Sequence[tuple[str, str]]
+    notes: Iterable[tuple[tuple[str, str], str]],
+    targets: Sequence[tuple[str, str]],
+    words: Mapping[tuple[str, str], Sequence[str]] | None = None,
 ) -> Iterator[str]:
     """Notes of several targets, each once, with the names of the devices that it is of.
 
@@ -129,19 +134,36 @@ def shared_notes(
     Args:
         notes: device and target of a row, and its note.
         targets: device and target of all rows.
+        words: of a row, what it is called and by what it runs: notes of several rows that differ
+            in these and in numbers alone are told once, by the first of them.
     """
-    told: dict[str, dict[tuple[str, str], None]] = {}
+    told: dict[str, list[tuple[tuple[str, str], str]]] = {}
     for row, text in notes:
-        told.setdefault(text, {})[row] = None
-    for text, rows in told.items():
-        if set(targets) <= set(rows):
-            yield f"note: {text}"
-            continue
-        whole = {device for device, _ in rows} - {d for d, t in targets if (d, t) not in rows}
-        names = dict.fromkeys(device if device in whole else target for device, target in rows)
-        of = ", ".join(names)
-        # One that begins with the name says whose it is.
-        yield f"note: {text}" if text.startswith(f"{of} ") else f"note: {of}: {text}"
+        key = text
+        for word in (words or {}).get(row, ()):
+            key = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", "#", key)
+        if words:
+            key = re.sub(r"\d+(\.\d+)?", "#", key)
+        told.setdefault(key, []).append((row, text))
+    for each in told.values():
+        first = each[0][1]
+        rows = list(dict.fromkeys(row for row, text in each if text == first))
+        others = _names(dict.fromkeys(row for row, _ in each if row not in rows), targets)
+        of = "" if set(targets) <= set(rows) else ", ".join(_names(rows, targets))
+        more = ", …" if len(others) > _MAX_ALIKE else ""
+        alike = f" (alike: {', '.join(others[:_MAX_ALIKE])}{more})" if others else ""
+        rest = (text for row, text in each if row in rows and text != first)
+        for text in (f"{first}{alike}", *dict.fromkeys(rest)):
+            # One that begins with the name says whose it is.
+            is_told = not of or text.startswith(f"{of} ")
+            yield f"note: {text}" if is_told else f"note: {of}: {text}"
+
+
+def _names(rows: Iterable[tuple[str, str]], targets: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of devices, or of targets where not all of a device's are meant."""
+    rows = list(rows)
+    whole = {device for device, _ in rows} - {d for d, t in targets if (d, t) not in rows}
+    return list(dict.fromkeys(device if device in whole else target for device, target in rows))
 
 
 def count_text(value: float) -> str:

@@ -200,12 +200,10 @@ _TEXT, _COUNT, _TEXTS = (str,), (int,), (str, list)
 # Settings of a budget, which stand above all budgets where they are the same for all.
 _COMMON: Mapping[str, tuple[type, ...]] = {
     "device": _TEXTS, "runtime": _TEXT, "precision": _TEXT, "batch": _COUNT, "threads": _COUNT,
-    "at_least": _TEXT,
-}  # fmt: skip
-_OWN: Mapping[str, tuple[type, ...]] = {
-    "model": _TEXT, "max_latency_ms": (int, float), "name": _TEXT, "shapes": (dict,),
+    "at_least": _TEXT, "model": _TEXT, "max_latency_ms": (int, float), "shapes": (dict,),
     "batch_axis": _COUNT, "trip_count": _COUNT,
 }  # fmt: skip
+_OWN: Mapping[str, tuple[type, ...]] = {"name": _TEXT}
 _FILE: Mapping[str, tuple[type, ...]] = {**_COMMON, "coverage": (float,), "budget": (list,)}
 
 

@@ -35,7 +35,7 @@ from latcast.report.figure import Figure
 from latcast.report.markup import start_of
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table
-from latcast.report.text import bytes_text, interval_column, ms_column
+from latcast.report.text import bytes_text, interval_column, ms_column, ms_text
 
 from .within_budget import (
     CHANCES,
@@ -60,6 +60,11 @@ _MAX_REASONS = 3
 _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
 _ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
+# The same of CPUs: of x86, where alone they were measured; no phone runs OpenVINO.
+_ONLY_ON_X86 = ("pytorch", "inductor")
+_NOT_ON_PHONES = ("openvino",)
+# How many times the arithmetic of fp32 a CPU must do in bf16 for a runtime to choose it.
+_FASTER = 1.5
 
 
 @dataclass(frozen=True)
@@ -188,10 +193,11 @@ class DeviceRanking(Record):
         """Yield the printed parts: ``shown`` devices with their best targets; None for all."""
         best = {t.device: t for t in reversed(self.targets)}
         one_each = [t for t in self.targets if best[t.device] is t]
-        rows = self.targets if shown is None else one_each[:shown]
+        groups = [[t] for t in self.targets] if shown is None else _alike(one_each)[:shown]
+        rows = [group[0] for group in groups]
         columns = (
             Column("target", "target"),
-            Column("chance", "chance", detail=0),
+            Column("chance", _chance_text, detail=0),
             Column("P(within) %", "probability", ".0f", 100),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
@@ -199,12 +205,31 @@ class DeviceRanking(Record):
         )
         name = start_of(Path(self.network).name, 60)
         yield Table(columns, rows, f"{name} within {self.max_latency_ms:g} ms")
-        if shown is not None and (left := len(one_each) - len(rows)):
+        if several := [group for group in groups if len(group) > 1]:
+            told = (f"{g[0].device} = {', '.join(t.device for t in g[1:])}" for g in several)
+            yield f"the same forecast: {'; '.join(told)}"
+        if shown is not None and (left := len(one_each) - sum(map(len, groups))):
             yield f"the best target of each device; {left} more devices, all targets with --all"
         counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
         yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
         if any(t.kind in ("cpu", "phone") and not Target.parse(t.target).threads for t in rows):
             yield "CPUs use a thread for each core (--threads); latcast measure takes 1 by default"
+
+
+def _alike(answers: Sequence[DeviceAnswer]) -> list[list[DeviceAnswer]]:
+    """Answers with those of other devices that are the same, as of boards with one chip."""
+    groups: dict[tuple[object, ...], list[DeviceAnswer]] = {}
+    for each in answers:
+        numbers = map(ms_text, (each.latency_ms, each.lower_ms, each.upper_ms))
+        key = (each.target.partition("/")[2], each.chance, each.is_decided, *numbers)
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
+
+
+def _chance_text(answer: DeviceAnswer) -> str:
+    """A target's chance; where it says how little is known, it decides nothing."""
+    is_open = answer.chance in ("likely", "unlikely") and not answer.is_decided
+    return UNDECIDED if is_open else answer.chance
 
 
 def _is_kept(answer: DeviceAnswer) -> bool:
@@ -297,6 +322,13 @@ def which(
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
     notes += _notes_of_width(answers)
+    best = {a.device: a for a in reversed(answers) if a.chance != "no"}
+    is_best = any(Target.parse(a.target).precision == INT8 for a in best.values())
+    if precisions is None and not kernels.is_int8 and is_best:
+        notes.append(
+            f"targets in {INT8} are of the network quantized, whose accuracy may be another "
+            "(--precision fp32,fp16 leaves them out)"
+        )
     name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     ranking = DeviceRanking(
@@ -422,10 +454,15 @@ class _Wanted:
         part = _UNIT_OF_KIND[device.kind]
         for domain, precisions in domains.items():
             runtime = domain.removesuffix(f"-{part}")
-            maker = _ONLY_ON.get(runtime.partition("-")[0])
-            is_its = maker is None or _is_made_by(device, maker)
+            first = runtime.partition("-")[0]
+            if part == "cpu":
+                is_its = first not in _ONLY_ON_X86 or bool(target_facts(device).get("isa_x86"))
+                is_its &= device.kind != "phone" or first not in _NOT_ON_PHONES
+            else:
+                maker = _ONLY_ON.get(first)
+                is_its = maker is None or _is_made_by(device, maker)
             if unit_of_runtime(domain) == part and is_its and runtime not in UNNAMED:
-                known = (p for p in precisions if p in PRECISIONS)
+                known = (p for p in precisions if p in PRECISIONS and _computes(device, part, p))
                 yield from ((runtime, p) for p in known if self._takes(runtime, p))
 
     def _takes(self, runtime: str, precision: str) -> bool:
@@ -460,6 +497,14 @@ class _Wanted:
             f"{on} there is {what}: ask for one of these (--runtime, --precision), or leave both "
             "out to ask all"
         )
+
+
+def _computes(device: Device, part: str, precision: str) -> bool:
+    """Whether runtimes of a part of a chip compute in a precision, or in fp32 in its place."""
+    if (part, precision) != ("cpu", "bf16"):
+        return True
+    fp32, bf16 = device.peak_flops("fp32"), device.peak_flops("bf16")
+    return fp32 is not None and bf16 is not None and bf16 > _FASTER * fp32
 
 
 def _is_made_by(device: Device, maker: str) -> bool:

@@ -200,8 +200,6 @@ def _forecast(asked: Asked) -> Record:
         return forecast(archs if network is None else network, devices, **asked)
     if len(curves) > 1 or network is None:
         raise UnresolvedError("a curve is of one network, over one of sweep, vary and batches")
-    if "precision" in asked:
-        asked["precision"] = _one(asked["precision"])
     ((kind, curve),) = curves.items()
     if kind == "vary":
         return vary(network, devices, curve["of"], curve["values"], **asked)
@@ -212,13 +210,6 @@ def _integers(values: list[float]) -> list[int]:
     if wrong := [value for value in values if not float(value).is_integer()]:
         raise UnresolvedError(f"sides of inputs must be integers; got {wrong[0]:g}")
     return [int(value) for value in values]
-
-
-def _one(value: str | list[str]) -> str:
-    names = [value] if isinstance(value, str) else value
-    if len(names) != 1:
-        raise UnresolvedError(f"a curve is of one precision; got {', '.join(names)}")
-    return names[0]
 
 
 def _which(asked: Asked) -> Record:

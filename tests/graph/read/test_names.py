@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import sys
 import types
@@ -11,7 +12,8 @@ import warnings
 
 import pytest
 
-from latcast.graph.read import is_network, read_graph
+from latcast import _imports
+from latcast.graph.read import ReadOptions, is_network, names, read_graph
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -58,6 +60,68 @@ def test_the_batch_and_other_sides_are_asked_for(timm):
     assert read_graph("timm:plain", shapes={"x": (1, 3, 16, 32)}).in_shape == (1, 3, 16, 32)
     with pytest.raises(ValueError, match="inputs of the model: x"):
         read_graph("timm:plain", shapes={"y": (1, 3, 16, 32)})
+
+
+def test_sides_are_asked_for_by_what_they_are_of(timm):
+    """As in a sweep: the sides of images, or of any input by its position."""
+    assert read_graph("timm:plain", shapes={"resolution": (16,)}).in_shape == (1, 3, 16, 16)
+    assert read_graph("timm:plain", shapes={"x.3": (48,)}, batch=2).in_shape == (2, 3, 32, 48)
+    with pytest.raises(ValueError, match="sequence must be a side of an input, of a text or sound"):
+        read_graph("timm:plain", shapes={"sequence": (16,)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "whole", "name", "wanted"),
+    [
+        ((1, 128), True, "sequence", [1, 64]),
+        ((1, 16_000), False, "sequence", [1, 64]),
+        ((1, 80, 3000), False, "sequence", [1, 80, 64]),
+        ((1, 3, 16, 224, 224), False, "resolution", [1, 3, 16, 64, 64]),
+    ],
+)
+def test_sides_of_texts_sounds_and_films(shape, whole, name, wanted):
+    shapes, left = names._asked_shapes({"x": (shape, whole)}, ReadOptions(shapes={name: (64,)}))
+    assert (shapes, left) == ({"x": wanted}, {})
+
+
+def test_a_package_lists_its_networks(timm, latcast):
+    assert latcast.json("models", "timm:pl")["networks"] == ["timm:plain"]
+    assert "latcast predict timm:plain --device NAME" in latcast("models", "timm:").stdout
+    assert "no network of timm is called 'x'" in latcast.error("models", "timm:x", code=2)
+    assert "--card is of a model" in latcast.error("models", "timm:", "--card", "x.md", code=2)
+
+
+def test_a_package_of_another_version_of_pytorch_is_told(monkeypatch):
+    def fail(_):
+        raise RuntimeError("operator torchvision::nms does not exist\n and a stack")
+
+    versions = {"torchvision": "0.28.0", "torch": "2.12.0"}
+    monkeypatch.setattr(_imports, "import_module", fail)
+    monkeypatch.setattr(_imports, "_version", versions.get)
+    with pytest.raises(ModuleNotFoundError) as told:
+        _imports.require("torchvision", "models", "building torchvision:resnet18")
+    assert str(told.value) == (
+        "building torchvision:resnet18 needs torchvision; 0.28.0 is installed and cannot be loaded "
+        "beside torch 2.12.0 (operator torchvision::nms does not exist): install versions that go "
+        "together: pip install --upgrade torch torchvision"
+    )
+    with pytest.raises(RuntimeError):  # nothing is installed of that name: a defect of its own
+        _imports.require("absent", "models", "x")
+
+
+def test_what_cannot_be_exported_is_told_without_a_traceback(monkeypatch, caplog):
+    """PyTorch logs one by itself, where a fake tensor cannot be of a shape."""
+
+    def fail(*_, **__):
+        logging.getLogger("torch").error("Traceback")
+        raise RuntimeError("attempting to expand a dimension")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(ValueError, match=r"must be able to export Net .* attempting to expand"):
+        read_graph(Net(), shapes={"x": (1, 3, 5, 5)})
+    assert not caplog.records
+    logging.getLogger("torch").error("heard again")
+    assert len(caplog.records) == 1
 
 
 def test_what_no_package_has_is_an_error(timm, monkeypatch):

@@ -6,9 +6,9 @@ Nothing is downloaded: a name stands for the code of an installed package and it
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from latcast._imports import require
 from latcast._names import unknown_name
 from latcast.graph._graph import Graph
+from latcast.report.record import Record
+from latcast.report.table import Column, Table
 
 from ._inputs import ReadOptions
 from .pytorch import read_pytorch
@@ -55,15 +57,108 @@ def read_named(name: str, options: ReadOptions) -> Graph:
     except (NotImplementedError, RuntimeError):
         module = build()  # it looks at numbers while it is built, which the meta device lacks
     module = module.to("meta").eval()
-    inputs = {
-        key: _input(torch, options.shapes.get(key) or _batched(shape, options.batch), whole=whole)
-        for key, (shape, whole) in inputs_of(module).items()
-    }
+    told = inputs_of(module)
+    shapes, left = _asked_shapes(told, options)
+    inputs = {key: _input(torch, shapes[key], whole=whole) for key, (_, whole) in told.items()}
     axis = 0 if options.batch_axis is None else options.batch_axis
-    asked = replace(options, batch_axis=axis)
+    asked = replace(options, batch_axis=axis, shapes=left)
     # Of a network that cannot be exported, PyTorch prints the whole program.
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         return read_pytorch(module, keywords=inputs, options=asked, name=model)
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkNames(Record):
+    """Networks of an installed package that are forecast by their names.
+
+    Attributes:
+        package: ``timm``, ``torchvision`` or ``transformers``.
+        networks: their names, such as ``timm:resnet18``; of transformers the types of models, each
+            with its default configuration.
+    """
+
+    schema = "network-names"
+
+    package: str
+    networks: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> NetworkNames:
+        """The networks whose names begin with a text, such as ``timm:`` or ``timm:mobilenet``.
+
+        Raises:
+            ModuleNotFoundError: the package is not installed.
+            ValueError: there is no such package, or no such name.
+        """
+        package, _, start = text.partition(":")
+        if package not in _PACKAGES:
+            raise ValueError(unknown_name("package of networks", package, list(_PACKAGES)))
+        library = require(package, "models", f"listing networks of {package}")
+        if package == "transformers":
+            every = sorted(library.CONFIG_MAPPING)
+        else:
+            every = list((library if package == "timm" else library.models).list_models())
+        if not (found := [name for name in every if name.startswith(start)]):
+            raise ValueError(unknown_name(f"network of {package}", start, every))
+        return cls(package, tuple(f"{package}:{name}" for name in found))
+
+    def answer(self) -> str:
+        return f"{len(self.networks)} networks of {self.package} are forecast by their names."
+
+    def parts(self) -> Iterator[Table | str]:
+        yield Table([Column("network", str)], self.networks)
+        more = ""
+        if self.package == "transformers":
+            more = "; so is the configuration of any other size, as transformers:FOLDER or a JSON"
+        yield f"each is read by its name (latcast predict {self.networks[0]} --device NAME){more}"
+
+
+def _asked_shapes(
+    told: _Inputs, options: ReadOptions
+) -> tuple[dict[str, Sequence[int]], dict[str, Sequence[int]]]:
+    """Shapes of the inputs as they are asked for, and what is asked for beside whole shapes.
+
+    All sides but channels are open: ``sequence`` is that of texts, or else of sound,
+    ``resolution`` the two sides of images.
+
+    Raises:
+        ValueError: no input has such a side.
+    """
+    shapes = {
+        name: list(options.shapes.get(name) or _batched(shape, options.batch))
+        for name, (shape, _) in told.items()
+    }
+    left = {}
+    for name, asked in options.shapes.items():
+        places = [] if name in told else _places(name, told)
+        if len(asked) != 1 or not places:
+            left[name] = asked
+        for key, axis in places if len(asked) == 1 else ():
+            shapes[key][axis] = asked[0]
+    if missing := next((name for name in left if name in ("sequence", "resolution")), None):
+        known = ", ".join(f"{n} {'x'.join(map(str, shape))}" for n, shape in shapes.items())
+        raise ValueError(
+            f"{missing} must be a side of an input, of "
+            f"{'a text or sound' if missing == 'sequence' else 'an image'}; the network reads "
+            f"{known}: name one as INPUT.AXIS"
+        )
+    return dict(shapes), left
+
+
+def _places(name: str, told: _Inputs) -> list[tuple[str, int]]:
+    """Inputs and axes that a side is called, as ``x.2``, or by what it is of."""
+    source, _, axis = name.rpartition(".")
+    if source in told and axis.isdecimal() and int(axis) < len(told[source][0]):
+        return [(source, int(axis))]
+    texts = [key for key, (_, whole) in told.items() if whole]
+    ranks = {key: len(shape) for key, (shape, _) in told.items()}
+    if name == "sequence":
+        sounds = [(key, rank - 1) for key, rank in ranks.items() if rank in (2, 3)]
+        return [(key, 1) for key in texts] or sounds
+    if name == "resolution":
+        images = [key for key, rank in ranks.items() if rank > 3]
+        return [(key, ranks[key] - n) for key in images for n in (2, 1)]
+    return []
 
 
 def _batched(shape: Sequence[int], batch: int | None) -> Sequence[int]:

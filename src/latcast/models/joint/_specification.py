@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,7 +29,9 @@ Domains = Mapping[str, Sequence[str]]
 UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
 _WITH_PYTORCH = ("nvidia", "amd")
-_NCNN = "ncnn"
+_NCNN, _TENSORRT, _INT8 = "ncnn", "tensorrt", "int8"
+# Parts of names of PyTorch's runtimes.
+_OF_PYTORCH = ("pytorch", "inductor")
 # Facts of an accelerator that grow with its cores at one clock.
 _WITH_CORES = (
     "cores", "peak_flops", "base_flops", "bound_flops", "fp32_sum_flops", "matrix_fp32_flops",
@@ -117,10 +119,7 @@ class Question:
             if precision != "fp32":
                 notes.append(f"no precision is asked for: the forecast is for {precision}")
         found = unit(device, part)
-        if found.name != device.name:
-            notes.append(f"{runtime} runs on the {part} of {device.name}: {found.name}")
-        if part == "gpu" and domain.endswith("vulkan") and "vulkan" not in runtime:
-            notes.append(f"{runtime} runs on a GPU by Vulkan")
+        notes += _notes_of_part(device, found, runtime, domain, precision)
         if name is not None:
             notes.append(f"{name} is taken to be like {device.name}, whose specification it has")
         target = Target(name or device.name, runtime, batch, precision, threads)
@@ -206,19 +205,45 @@ def varied(device: Device, figure: str, value: float) -> Device:
 def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> str:
     """One whose domain is known best, by the kind of device.
 
-    On x86 CPUs it is ONNX Runtime in int8: it runs the files that its quantizer writes.
+    On x86 CPUs it is ONNX Runtime in int8: it runs the files that its quantizer writes. PyTorch
+    runs none in int8 on GPUs.
     """
     kind = device.kind
     if kind == "accelerator":
         return "qnn"
     facts = target_facts(device)
     if kind == "gpu":
+        if precision == _INT8 and _is_nvidia(device) and _INT8 in domains.get(_TENSORRT, ()):
+            return _TENSORRT
         is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
         return "pytorch" if is_known else "ncnn-vulkan"
     is_known = "onnxruntime-cpu" in domains
     if precision == "int8":
         is_known = precision in domains.get(_domain("onnxruntime", "cpu", domains), ())
     return "onnxruntime" if facts.get("isa_x86") and is_known else _NCNN
+
+
+def _notes_of_part(
+    device: Device, part: Device, runtime: str, domain: str, precision: str
+) -> Iterator[str]:
+    """Yield what is to be said of a runtime on a part of a device's chip."""
+    if part.name != device.name:
+        of = unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind]
+        yield f"{runtime} runs on the {of} of {device.name}: {part.name}"
+    if part.kind != "gpu":
+        return
+    if domain.endswith("vulkan") and "vulkan" not in runtime:
+        yield f"{runtime} runs on a GPU by Vulkan"
+    if precision == _INT8 and domain.partition("-")[0] in _OF_PYTORCH:
+        others = "; TensorRT does (--runtime tensorrt)" if _is_nvidia(device) else ""
+        yield (
+            f"PyTorch by itself runs no network in {_INT8} on GPUs{others}: the forecast is of "
+            "what its kernels would take, scaled by physics"
+        )
+
+
+def _is_nvidia(device: Device) -> bool:
+    return bool(target_facts(device).get("vendor_nvidia"))
 
 
 def _keeps_domain(device: Device, precision: str, domain: str, domains: Domains) -> bool:

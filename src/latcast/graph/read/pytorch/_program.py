@@ -8,6 +8,7 @@ numbers are computed.
 from __future__ import annotations
 
 import ast
+import logging
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -266,6 +267,9 @@ def exported(
     # The fast path is one operator that hides the layers of a whole transformer block.
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
+    logged = logging.root.manager.disable
+    # Of what it cannot export, PyTorch logs a traceback beside the error.
+    logging.disable(logging.CRITICAL)
     try:
         # What PyTorch warns of is about running or training the program.
         with torch.no_grad(), warnings.catch_warnings():
@@ -278,6 +282,7 @@ def exported(
             f"it said: {reason}"
         ) from error
     finally:
+        logging.disable(logged)
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for m in was_training:
             m.training = True
