@@ -322,13 +322,8 @@ def which(
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
     notes += _notes_of_width(answers)
-    best = {a.device: a for a in reversed(answers) if a.chance != "no"}
-    is_best = any(Target.parse(a.target).precision == INT8 for a in best.values())
-    if precisions is None and not kernels.is_int8 and is_best:
-        notes.append(
-            f"targets in {INT8} are of the network quantized, whose accuracy may be another "
-            "(--precision fp32,fp16 leaves them out)"
-        )
+    if precisions is None and not kernels.is_int8:
+        notes += _notes_of_quantized(answers)
     name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     ranking = DeviceRanking(
@@ -337,6 +332,16 @@ def which(
     )  # fmt: skip
     told = Counter(_verdict(each) for each in ranking._by_device().values())
     return replace(ranking, verdicts={n: told[n] for n in _VERDICTS})
+
+
+def _notes_of_quantized(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
+    """Yield a note where the first target of a device is in int8, as the network is not."""
+    best = {a.device: a for a in reversed(answers) if a.chance != "no"}
+    if any(Target.parse(a.target).precision == INT8 for a in best.values()):
+        yield (
+            f"targets in {INT8} are of the network quantized, whose accuracy may be another "
+            "(--precision fp32,fp16 leaves them out)"
+        )
 
 
 def _notes_of_width(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
