@@ -107,7 +107,7 @@ def test_help_loads_no_command_and_says_of_each_what_it_does_in_a_line() -> None
     run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True,
                          check=True, env=environment)  # fmt: skip
     *lines, loaded = run.stdout.splitlines()
-    assert loaded == "['latcast.cli._console', 'latcast.cli._streams']"
+    assert loaded == str([f"latcast.cli.{n}" for n in ("_console", "_interrupts", "_streams")])
     names = {name.partition(" ")[0] for name in COMMANDS}
     told = {name: text for line in lines if (words := line.strip().partition("  "))
             for name, _, text in [words] if name in names}  # fmt: skip
