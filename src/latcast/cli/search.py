@@ -61,7 +61,7 @@ class Budgets:
     panel: ClassVar[str] = BUDGETS
 
     max_latency: list[str] | None = option(
-        "Budget in ms, or as 25ms; 25,35 are two budgets, or of two devices one; repeatable. "
+        "Budget in ms, or as 25ms; 25,35 is one of two devices; repeatable. "
         "Without: the whole front.",
         metavar="MS",
     )
@@ -471,10 +471,10 @@ def _method(name: str, population: int | None) -> str | Method:
 
 
 def _budgets(text: str, targets: int) -> list[list[float]]:
-    """The budgets of a text: of one target each number is one, of several all numbers are."""
-    budget = [parse_milliseconds(part) for part in text.split(",")]
+    """The budget of a text, a number for each target."""
     if targets == 1:
-        return [[ms] for ms in budget]
+        return [[parse_milliseconds(text)]]
+    budget = [parse_milliseconds(part) for part in text.split(",")]
     if len(budget) != targets:
         raise UsageError(
             f"--max-latency must have {targets} numbers between commas, one for each --device; "
