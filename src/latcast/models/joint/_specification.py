@@ -217,10 +217,9 @@ def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> s
             return _TENSORRT
         is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
         return "pytorch" if is_known else "ncnn-vulkan"
-    is_known = "onnxruntime-cpu" in domains
-    if precision == "int8":
-        is_known = precision in domains.get(_domain("onnxruntime", "cpu", domains), ())
-    return "onnxruntime" if facts.get("isa_x86") and is_known else _NCNN
+    is_known = _INT8 in domains.get(_domain("onnxruntime", "cpu", domains), ())
+    is_usual = precision == _INT8 and facts.get("isa_x86") and is_known
+    return "onnxruntime" if is_usual else _NCNN
 
 
 def _notes_of_part(
