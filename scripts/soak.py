@@ -250,8 +250,10 @@ class Soak:
         """Counts of what happened, and all that did not hold."""
         lines = [f"{'job':12}{'accident':14}{'then':14}episodes"]
         lines += [f"{j:12}{a:14}{h:14}{n:>8}" for (j, a, h), n in sorted(self.counts.items())]
+        # An episode may break several rules.
+        failed = {message.partition(":")[0] for message in self.failures}
         lines.append(
-            f"{self.counts.total()} episodes, {len(self.failures)} that did not hold; "
+            f"{self.counts.total()} episodes, {len(failed)} that did not hold; "
             f"{self.leftovers} temporary files left by processes that were killed"
         )
         return "\n".join([*lines, *self.failures])
