@@ -81,7 +81,7 @@ def cluster(tmp_path, monkeypatch, fake, modules, wait_until, free_port):
     made.shutdown()
 
 
-# Of a machine that is killed Ray does not always tell in time: one suite of three failed on it.
+# Of a machine that is killed Ray does not always tell in time: two whole suites of three failed so.
 NIGHTLY = pytest.mark.skipif(
     os.environ.get("HYPOTHESIS_PROFILE") != "nightly", reason="kills a machine of Ray: make nightly"
 )
