@@ -24,7 +24,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import helper
+from onnx_models import model
 from safetensors.numpy import save
 
 from latcast import _limits
@@ -65,10 +66,8 @@ def _sparse(path: Path, size: int, beginning: bytes = b"") -> None:
 def _constants(path: Path) -> None:
     nodes = [helper.make_node("Add", [f"c{n}", "c0"], [f"c{n + 1}"]) for n in range(2_100)]
     nodes.append(helper.make_node("Add", ["x", "c2100"], ["y"]))
-    info = [helper.make_tensor_value_info(name, 1, [4096]) for name in "xy"]
-    start = numpy_helper.from_array(np.ones(4096, np.float32), "c0")
-    graph = helper.make_graph(nodes, "g", info[:1], info[1:], [start])
-    path.write_bytes(helper.make_model(graph).SerializeToString())
+    made = model(nodes, {"x": [4096]}, {"c0": np.ones(4096, np.float32)})
+    path.write_bytes(made.SerializeToString())
 
 
 def _archive(path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx_models import infos, model
 
 from latcast.data import Dataset
 from latcast.devices import Target
@@ -58,16 +60,9 @@ def odd_network() -> onnx.ModelProto:
         helper.make_node("Conv", ["x", "w"], ["a"], name=HOSTILE),
         helper.make_node("Warp", ["a"], ["y"], name="w<b>arp", domain="com.example"),
     ]
-    shape = ["batch", 20_000, 8, 8]
-    graph = helper.make_graph(
-        nodes,
-        "odd",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, "side", "side"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [weights],
+    return model(
+        nodes, {"x": ["batch", 3, "side", "side"]}, [weights], {"y": ["batch", 20_000, 8, 8]}
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
-    return helper.make_model(graph, opset_imports=opsets)
 
 
 @pytest.fixture
@@ -315,44 +310,34 @@ def test_a_loop_that_may_end_early_has_a_range(latcast: Any, folder: Path, tmp_p
         ],
         "body",
         [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("s", TensorProto.FLOAT, [1, 256]),
+            *infos({"i": []}, TensorProto.INT64),
+            *infos({"c": []}, TensorProto.BOOL),
+            *infos({"s": [1, 256]}),
         ],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("go", "t")],
+        infos({"go": None, "t": None}),
         [helper.make_tensor("w", TensorProto.FLOAT, (256, 256), b"\0" * 4 * 256**2, raw=True)],
     )
-    graph = helper.make_graph(
-        [helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)],
-        "loop",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 256])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [helper.make_tensor("n", TensorProto.INT64, (), [40])],
-    )
     path = tmp_path / "loop.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)
+    onnx.save(model([loop], {"x": [1, 256]}, {"n": np.array(40)}), path)
     seen = latcast.json("inspect", path)
     assert (seen["total"]["macs"], seen["min_macs"]) == (40 * 256**2, 256**2)
     assert latcast.json("inspect", path, "--trip-count", 10)["total"]["macs"] == 10 * 256**2
-    model = folder / "one.latcast"
-    shown = latcast("predict", path, "--device", model)
+    device = ("--device", folder / "one.latcast")
+    shown = latcast("predict", path, *device)
     assert "65.5 k to 2.62 M MACs" in shown.stderr
-    (device,) = latcast.json("predict", path, "--device", model)["devices"]
-    assert device["lower_ms"] < device["cheapest_ms"] < 0.1 * device["latency_ms"]
-    (told,) = latcast.json("predict", path, "--device", model, "--trip-count", 40)["devices"]
+    (found,) = latcast.json("predict", path, *device)["devices"]
+    assert found["lower_ms"] < found["cheapest_ms"] < 0.1 * found["latency_ms"]
+    (told,) = latcast.json("predict", path, *device, "--trip-count", 40)["devices"]
     assert told["cheapest_ms"] is None
-    assert told["latency_ms"] == pytest.approx(device["latency_ms"])
+    assert told["latency_ms"] == pytest.approx(found["latency_ms"])
 
 
 def test_of_many_reasons_for_doubt_the_first_are_told(latcast: Any, tmp_path: Path) -> None:
     names = ("Sin", "Sinh", "Mish", "Selu", "Celu", "Log", "Softsign", "Floor")
     nodes = [helper.make_node(op, [f"t{n}"], [f"t{n + 1}"]) for n, op in enumerate(names)]
-    ends = [
-        [helper.make_tensor_value_info(f"t{n}", TensorProto.FLOAT, [1, 64])]
-        for n in (0, len(names))
-    ]
     path = tmp_path / "odd.onnx"
-    onnx.save(helper.make_model(helper.make_graph(nodes, "g", *ends)), path)
+    onnx.save(model(nodes, {"t0": [1, 64]}), path)
     device = "epyc-genoa-2c-onnxruntime-b1-t1"
     text = latcast("predict", path, "--device", device).stdout
     assert text.count("the model has seen no ") == 5

@@ -318,26 +318,11 @@ def test_audit_of_public_tables(latcast: Any, tmp_path: Path) -> None:
     assert "must hold public tables" in latcast.error("audit", tmp_path, code=2)
 
 
-def test_hostile_files(latcast: Any, tmp_path: Path) -> None:
-    target = tmp_path / "executed"
-    csv = tmp_path / "x.csv"
-    csv.write_text(f"child_arch,latency\n\"__import__('os').mkdir('{target}')\",3.0\n")
+def test_audits_that_are_asked_for_wrongly(latcast: Any, dataset: Path, tmp_path: Path) -> None:
     options = ("--space", "ofa-mobilenet-v3", "--target", "a/b/b1")
-    assert "row 0: an architecture must be a dict" in latcast.error("audit", csv, *options, code=1)
-    assert not target.exists()
-    truncated = tmp_path / "x.parquet"
-    truncated.write_bytes(b"PAR1 and nothing more")
-    assert "must be a whole Parquet file" in latcast.error("audit", truncated, code=1)
-    model = tmp_path / "x.latcast"
-    model.write_bytes(b"\xff" * 64)
-    assert "must be a whole latcast model file" in latcast.error("evaluate", model, csv, code=1)
     assert "must be a file" in latcast.error("audit", tmp_path, *options, code=2)
-    odd = tmp_path / "x[1].parquet"
-    odd.write_bytes(truncated.read_bytes())
-    assert "must be a whole Parquet file" in latcast.error("audit", odd, code=1)
-    assert "no format is called 'xml'" in latcast.error(
-        "audit", csv, "--input-format", "xml", code=2
-    )
+    asked = ("audit", dataset, "--input-format", "xml")
+    assert "no format is called 'xml'" in latcast.error(*asked, code=2)
 
 
 def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,6 @@ import typer
 
 from latcast.cli import app
 from latcast.cli._console import FORMER
-from latcast.data import LatencyDataset
-from latcast.families import Variant
 from latcast.report.record import described, read_record
 
 ROOT = Path(__file__).parents[2]
@@ -146,37 +144,6 @@ def test_a_public_table_that_is_no_format_is_understood(latcast: Any, spelled: A
     assert run.stderr.startswith("warning: --table is called --public-table now\nerror: no such")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("spaces", "ofa"),
-        ("devices", "samsung"),
-        ("models", "abacus"),
-        ("predict", "absent.json", "--device", "tesla-p40"),
-        ("inspect", "absent.onnx"),
-        ("search", "--device", "note10"),
-        ("choose", "--device", "tesla-p40", "--max-latency", 9, "--accuracies", "absent.csv"),
-        ("which", "absent.onnx", "--max-latency", 9),
-        ("export", "absent.json", "--out", "x.onnx"),
-        ("measure", "--out", "x.csv"),
-        ("suggest", "--samples", 3),
-        ("audit", "absent.csv"),
-        ("compare", "absent.csv", "tesla-p40"),
-        ("train", "absent.csv", "--out", "x.latcast"),
-        ("adapt", "tesla-p40", "absent.csv", "--out", "x.latcast"),
-        ("tune", "absent.csv"),
-        ("evaluate", "absent.latcast", "absent.csv"),
-        ("accuracy", "predict", "absent.latcast", "absent.json"),
-        ("lookup-table", "build", "--out", "x"),
-        ("bench", "paper", "--data", "absent"),
-        ("report", "absent.json", "--out", "x.html"),
-    ],
-    ids=lambda a: a[0],
-)
-def test_errors_are_one_line(latcast: Any, arguments: tuple[object, ...]) -> None:
-    latcast.error(*arguments, "--quiet", code=2)  # tests of streams: with --json it is JSON
-
-
 # --- JSON -------------------------------------------------------------------------------------
 
 
@@ -194,19 +161,6 @@ def test_the_page_is_that_of_the_records(reference: ModuleType) -> None:
     assert {c.split(maxsplit=1)[0] for c in reference.COMMANDS} >= {
         name.split()[0] for name in COMMANDS
     } - others
-
-
-@pytest.fixture(scope="module")
-def files(
-    tmp_path_factory: pytest.TempPathFactory, synthetic: LatencyDataset, latcast: Any
-) -> Path:
-    """A dataset, a model of it, architectures and a network."""
-    folder = tmp_path_factory.mktemp("files")
-    synthetic[:300].save(folder / "data.parquet")
-    latcast("train", folder / "data.parquet", "--predictor", "flops", "--out", folder / "m.latcast")
-    (folder / "archs.json").write_text(json.dumps(synthetic.archs[:2].to_dicts()))
-    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
-    return folder
 
 
 @pytest.mark.parametrize(

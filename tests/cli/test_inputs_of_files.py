@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import TensorProto, helper, save
+from onnx_models import model
 
 from latcast import sweep
 
@@ -43,13 +44,8 @@ def _save(
     kind: int = TensorProto.FLOAT,
     dtype: Any = np.float32,
 ) -> None:
-    graph = helper.make_graph(
-        [node], "g",
-        [helper.make_tensor_value_info("x", kind, sides)],
-        [helper.make_tensor_value_info("y", kind, sides)],
-        [numpy_helper.from_array(np.ones(weight, dtype), "w")],
-    )  # fmt: skip
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    held = {"w": np.ones(weight, dtype)}
+    save(model([node], {"x": sides}, held, kind=kind), path)
 
 
 def test_steps_are_no_batch_and_cost_what_they_cost(latcast: Any, files: Path) -> None:
@@ -105,15 +101,8 @@ def test_what_does_not_go_along_with_the_batch_is_said(latcast: Any, tmp_path: P
         helper.make_node("Warp", ["x"], ["a"], domain="com.example"),
         helper.make_node("Conv", ["a", "w"], ["y"], pads=[1] * 4),
     ]
-    graph = helper.make_graph(
-        nodes, "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, 9, 9])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones((8, 8, 3, 3), np.float32), "w")],
-        value_info=[helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 8, 9, 9])],
-    )  # fmt: skip
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
-    save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    held = {"w": np.ones((8, 8, 3, 3), np.float32)}
+    save(model(nodes, {"x": ["N", 8, 9, 9]}, held, values={"a": [1, 8, 9, 9]}), path)
     device = latcast.json("predict", path, "--device", MANY)["devices"][0]
     said = "with batch 64 instead of 1 the network has 1 times the MACs"
     assert any(said in note for note in device["notes"])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from onnx_models import model
 
 from latcast.graph.read import read_graph
 from latcast.graph.write.onnx import to_onnx
@@ -25,15 +26,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _save(path: Path, nodes: list[onnx.NodeProto], sides: list[Any]) -> Path:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets), path)
+    made = model(nodes, {"x": sides}, {"w": np.ones((4, 4), np.float32)})
+    onnx.save(made, path)
     return path
 
 

@@ -30,13 +30,6 @@ COMPOFA = ("--space", "compofa-fixed-kernel", "--samples", "300", "--threads", "
 pytestmark = pytest.mark.usefixtures("lock_of_its_own")
 
 
-@pytest.fixture
-def hasty(monkeypatch):
-    """Campaigns whose runs are short, and are not made again where the machine is busy."""
-    settings = {"run_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
-    monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
-
-
 @pytest.mark.slow
 def test_measure_writes_a_dataset(latcast, tmp_path):
     out = tmp_path / "cpu.parquet"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
+from onnx_models import model
 
 from latcast import data as datasets
 from latcast import measure
@@ -13,25 +12,16 @@ from latcast.devices import Target
 from latcast.families import population
 from latcast.graph import GraphBuilder
 from latcast.graph.write.onnx import INPUT, to_onnx
-from latcast.measure import CampaignFile, Protocol
+from latcast.measure import CampaignFile
 from latcast.measure.runtimes._quantized import quantized
 
 pytestmark = pytest.mark.usefixtures("lock_of_its_own")
 
 
-@pytest.fixture
-def hasty(monkeypatch):
-    settings = {"run_s": 0.02, "warm_up_s": 0.0, "reference_s": 0.0, "other_cpus": 1e9, "redo": 0}
-    monkeypatch.setattr(measure, "Protocol", partial(Protocol, **settings))
-
-
-def model(op: str, shape: tuple[int | str, ...] = ("batch", 3, 9, 9)) -> bytes:
-    """One operator on an input of an open batch."""
+def one_operator(op: str, shape: tuple[int | str, ...] = ("batch", 3, 9, 9)) -> bytes:
+    """On an input of an open batch; its output has its shape."""
     node = helper.make_node(op, ["x"], ["y"], name="only")
-    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
-    graph = helper.make_graph([node], "one", [value("x", shape=shape)], [value("y", shape=shape)])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return made.SerializeToString()
+    return model([node], {"x": shape}, outputs={"y": shape}).SerializeToString()
 
 
 @pytest.mark.slow
@@ -39,7 +29,7 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
     folder = tmp_path / "models"
     folder.mkdir()
     for name, op in (("good", "Relu"), ("bad", "Nonsense")):
-        (folder / f"{name}.onnx").write_bytes(model(op))
+        (folder / f"{name}.onnx").write_bytes(one_operator(op))
     out = tmp_path / "cpu.parquet"
     options = ("--models", folder, "--runs", "2", "--batch", "2", "--name", "here")
     run = latcast("measure", *options, "--out", out)
@@ -59,7 +49,7 @@ def test_a_folder_of_models_and_one_that_cannot_run(latcast, tmp_path, hasty):
 @pytest.mark.slow
 def test_a_shape_closes_what_the_file_leaves_open(latcast, tmp_path, hasty):
     path, out = tmp_path / "open.onnx", tmp_path / "cpu.parquet"
-    path.write_bytes(model("Relu", ("seq", "batch", 9)))
+    path.write_bytes(one_operator("Relu", ("seq", "batch", 9)))
     options = ("--models", path, "--runs", "2", "--name", "here", "--out", out)
     assert "--shape x=128x1x9" in latcast.error("measure", *options, code=1)
     latcast("measure", *options, "--shape", "seq=50")
@@ -96,8 +86,8 @@ def test_a_population_is_measured(latcast, tmp_path, hasty, fake, monkeypatch):
 def test_the_plan_is_the_population_then_the_files(latcast, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "same.onnx").write_bytes(model("Relu"))
-    (tmp_path / "two" / "other.onnx").write_bytes(model("Tanh"))
+        (tmp_path / name / "same.onnx").write_bytes(one_operator("Relu"))
+    (tmp_path / "two" / "other.onnx").write_bytes(one_operator("Tanh"))
     options = ["--population", "3", "--seed", "4", "--family", "vgg", "--family", "squeezenet"]
     options += ["--models", tmp_path / "one" / "same.onnx", "--models", tmp_path / "two"]
     latcast("measure", *options, "--out", tmp_path / "a.parquet", code=130)

@@ -14,7 +14,6 @@ import pytest
 
 import latcast as lc
 from latcast.data import Dataset
-from latcast.families import Variant
 from latcast.models.inputs import as_archs
 from latcast.report.record import Record
 
@@ -76,16 +75,6 @@ def test_every_command_has_its_call(name: str) -> None:
 SPACE = lc.space("ofa-mobilenet-v3")
 ARCHS = SPACE.sample(2, seed=3, restrict={"r": [224]})
 DEVICE = "epyc-genoa-2c-onnxruntime-b1-t1"
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, synthetic: Dataset) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    synthetic[:300].save(folder / "data.parquet")
-    synthetic[300:340].save(folder / "few.parquet")
-    (folder / "archs.json").write_text(json.dumps(ARCHS.to_dicts()))
-    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
-    return folder
 
 
 @pytest.mark.slow

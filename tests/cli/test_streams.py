@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -20,30 +20,21 @@ from typer.testing import CliRunner
 from latcast.cli import app
 from latcast.cli._console import Console
 from latcast.cli._streams import Bar, has_gone, stream_of
-from latcast.data import LatencyDataset
-from latcast.families import Variant
+
+from .test_every_command import COMMANDS as ALL
 
 VALUES = {Path: "absent.parquet", int: "3", float: "9", str: "absent"}
 
 
-def commands() -> dict[str, inspect.Signature]:
-    """Name of every command of the app that ends by itself -> its parameters."""
-
-    def walk(group: Any, before: str) -> Iterator[tuple[str, inspect.Signature]]:
-        for name, command in group.commands.items():
-            if hasattr(command, "commands"):
-                yield from walk(command, f"{before}{name} ")
-            else:
-                whole = inspect.signature(command.callback)
-                # But for the context, which is no option.
-                own = [p for p in whole.parameters.values() if get_args(p.annotation)]
-                yield before + name, whole.replace(parameters=own)
-
-    found = dict(walk(typer.main.get_command(app), ""))
-    return {name: typed for name, typed in found.items() if name not in ("explore", "serve")}
+def signature(command: Any) -> inspect.Signature:
+    """Parameters of a command, but for the context, which is no option."""
+    whole = inspect.signature(command.callback)
+    own = [p for p in whole.parameters.values() if get_args(p.annotation)]
+    return whole.replace(parameters=own)
 
 
-COMMANDS = commands()
+# Those that end by themselves.
+COMMANDS = {name: signature(c) for name, c in ALL.items() if name not in ("explore", "serve")}
 
 
 def spelled(parameter: inspect.Parameter, value: str) -> list[str]:
@@ -118,7 +109,7 @@ def test_errors_are_json_where_that_is_asked_for(
     assert found.stdout == ""
     assert text.exit_code == found.exit_code == error["exit_code"] > 0
     assert error["schema"] == "latcast/error"
-    assert text.stderr.splitlines()[-1].partition(": ")[2] == error["error"]
+    assert text.stderr.splitlines()[-1] == f"error: {error['error']}"
     assert "Traceback" not in text.stderr + found.stderr
 
 
@@ -168,27 +159,6 @@ def test_a_closed_pipe_changes_no_exit_code(
     streams.close()
 
 
-@pytest.fixture(scope="module")
-def files(
-    tmp_path_factory: pytest.TempPathFactory, synthetic: LatencyDataset, latcast: Any
-) -> Path:
-    """A dataset, a model of it, architectures, accuracies, and a network."""
-    folder = tmp_path_factory.mktemp("files")
-    synthetic[:300].save(folder / "data.parquet")
-    latcast("train", folder / "data.parquet", "--predictor", "flops", "--out", folder / "m.latcast")
-    archs = synthetic.archs[:40].to_dicts()
-    (folder / "archs.json").write_text(json.dumps(archs[:2]))
-    (folder / "one.json").write_text(json.dumps(archs[0]))
-    rows = ["arch,accuracy", *(f'"{_cell(a)}",{0.7 + n / 1000}' for n, a in enumerate(archs))]
-    (folder / "accuracies.csv").write_text("\n".join(rows))
-    (folder / "net.onnx").write_bytes(Variant.parse("squeezenet-1.1").to_onnx(1))
-    return folder
-
-
-def _cell(arch: Any) -> str:
-    return json.dumps(arch).replace('"', '""')
-
-
 # A command that ends well, with the file that it reads; those without one take too long here.
 SPACE = ("--space", "ofa-mobilenet-v3")
 WORKS: dict[str, tuple[object, ...]] = {
@@ -207,7 +177,11 @@ WORKS: dict[str, tuple[object, ...]] = {
     "tune": (
         "data.parquet", "--predictor", "roofline", "--trials", 1, "--storage", "tune.db"
     ),
-    "search": ("--device", "m.latcast", "--max-latency", 60, "--evaluations", 600),
+    "search": (
+        "--device", "m.latcast", "--max-latency", 60, "--evaluations", 600, "--accuracy",
+        "accuracies.csv",
+    ),
+    "check": ("budgets.toml",),
     "spaces": (),
     "devices": ("pixel-3",),
     "models": ("tesla-p40",),
@@ -237,7 +211,7 @@ def test_a_result_that_nobody_reads_is_no_failure(
 @pytest.mark.parametrize(
     ("name", "file"),
     [(n, str(a)) for n, line in WORKS.items() for a in line if Path(str(a)).suffix
-     in {".json", ".parquet", ".csv"} or a == "net.onnx"],
+     in {".json", ".parquet", ".csv", ".toml"} or a == "net.onnx"],
 )  # fmt: skip
 def test_standard_input_is_read_as_the_file_is(
     name: str, file: str, files: Path, monkeypatch: pytest.MonkeyPatch
@@ -289,6 +263,34 @@ def test_standard_input_is_never_looked_for_as_a_file(
     assert "Traceback" not in run.stderr
     assert "no such file: -" not in run.stderr
     assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("file", ["result.json", "data.parquet"])
+def test_a_page_is_made_of_what_is_piped(
+    file: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    pages = []
+    for name in (file, "-"):
+        line = ["report", name, "--out", "a.html"]
+        run = CliRunner().invoke(app, line, input=Path(file).read_bytes())
+        assert run.exit_code == 0, run.stderr
+        page = Path("a.html").read_text(encoding="utf-8").partition("<footer")[0]
+        pages.append(page.replace("<wbr/>", "").replace(file, "standard input"))
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["check", "-"], "standard input must be TOML"),
+        (["report", "-", "--out", "a.html"], "standard input must be JSON"),
+    ],
+)
+def test_what_is_piped_is_called_standard_input(line: list[str], told: str) -> None:
+    run = CliRunner().invoke(app, line, input=b"garbage")
+    assert run.exit_code == 2
+    assert told in run.stderr
 
 
 def test_standard_input_is_read_for_one_thing(latcast: Any) -> None:

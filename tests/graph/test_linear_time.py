@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper
+from onnx_models import model
 
 from latcast.devices import Target
 from latcast.graph import fuse
@@ -54,13 +55,9 @@ def _shapes(n: int) -> list[NodeProto]:
 
 
 def _steps(nodes: list[NodeProto], n: int) -> int:
-    info, weights = helper.make_tensor_value_info, np.ones((4, 4, 1, 1), np.float32)
-    graph = helper.make_graph(
-        nodes, "g", [info("x0", TensorProto.FLOAT, [1, 4, 6, 6])],
-        [info(f"x{n}", TensorProto.FLOAT, None)], [numpy_helper.from_array(weights, "w")],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    content = model.SerializeToString()
+    weights = np.ones((4, 4, 1, 1), np.float32)
+    made = model(nodes, {"x0": [1, 4, 6, 6]}, {"w": weights}, [f"x{n}"])
+    content = made.SerializeToString()
     lines = 0
 
     def count(frame: FrameType, event: str, _: Any) -> Any:

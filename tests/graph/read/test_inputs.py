@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+from onnx_models import Sides, model
 
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions, UnknownBatchError, read_as_run, read_graph
@@ -14,19 +15,13 @@ from latcast.graph.read._expressions import is_expression, solved, value_of
 from latcast.graph.read._inputs import KnownInputs, ToldInput, known_inputs
 from latcast.graph.read.onnx import read_onnx
 
-Sides = list[int | str | None]
-
 
 def weights(name: str, *shape: int) -> Any:
     return numpy_helper.from_array(np.ones(shape, np.float32), name)
 
 
 def content(nodes: list[Any], inputs: dict[str, Sides], constants: list[Any]) -> bytes:
-    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()]
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "g", infos, [out], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
+    return bytes(model(nodes, inputs, constants).SerializeToString())
 
 
 def product(sides: Sides, features: int = 256) -> bytes:

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from onnx_models import model
 
 from latcast.graph.read.onnx import read_onnx
 
 node = helper.make_node
 
 
-def model(nodes: list[onnx.NodeProto], sides: list[int], **constants: Any) -> onnx.ModelProto:
-    """A model of an input x whose last node gives y."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", [x], [y], held)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-
-
 def product() -> onnx.ModelProto:
     """A product with a matrix of 4 x 2."""
-    return model([node("MatMul", ["x", "w"], ["y"])], [1, 4], w=np.ones((4, 2), np.float32))
+    held = {"w": np.ones((4, 2), np.float32)}
+    return model([node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, held)
 
 
 @pytest.fixture
 def with_data_outside(tmp_path: Path) -> Path:
     made = model(
         [node("Reshape", ["x", "t"], ["r"]), node("MatMul", ["r", "w"], ["y"])],
-        [2, 3, 4],
-        t=np.array([0, -1]),
-        w=np.ones((12, 5_000), np.float32),
+        {"x": [2, 3, 4]},
+        {"t": np.array([0, -1]), "w": np.ones((12, 5_000), np.float32)},
     )
     path = tmp_path / "net.onnx"
     onnx.save(made, path, save_as_external_data=True, location="net.data", size_threshold=0)

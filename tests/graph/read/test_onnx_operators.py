@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import model
 
 from latcast.graph import UNKNOWN, Graph
 from latcast.graph._operators import OPERATORS
@@ -39,29 +40,6 @@ def body(
     given = [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in outputs]
     held = [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()]
     return helper.make_graph(nodes, "body", told, given, held)
-
-
-def model(
-    nodes: list[Any],
-    inputs: dict[str, Any],
-    constants: dict[str, Any] | None = None,
-    opset: int = 17,
-    outputs: tuple[str, ...] = (),
-    **more: Any,
-) -> onnx.ModelProto:
-    told = outputs or (nodes[-1].output[0],)
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in told],
-        [numpy_helper.from_array(np.asarray(v), n) for n, v in (constants or {}).items()],
-        **more,
-    )
-    for output in graph.output:
-        output.ClearField("type")  # which is left to the runtime
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MS, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 def read(*args: Any, trip_count: int | None = None, **more: Any) -> Graph:
@@ -276,9 +254,8 @@ BEHIND = node("MatMul", ["h", "w"], ["y"])
 def test_what_lies_behind_an_unknown_operator_keeps_its_shape(
     made: Any, inputs: Any, constants: Any, shape: tuple[int, ...]
 ) -> None:
-    told = [helper.make_tensor_value_info("h", TensorProto.FLOAT, shape)]
-    graph = read([made, BEHIND], inputs, constants | weights(w=(6, 4)),
-                 value_info=told if made.domain else [])  # fmt: skip
+    told = {"h": shape} if made.domain else {}
+    graph = read([made, BEHIND], inputs, constants | weights(w=(6, 4)), values=told)
     assert [x.op for x in graph.layers] == [UNKNOWN, "linear"]
     assert graph.layers[0].out_shapes == (shape,)
     assert (graph.macs, graph.params) == (prod(shape) * 4, 24)
@@ -468,7 +445,7 @@ def test_shapes_of_old_operators_and_of_aspect_policies(
     assert not graph.unsupported
     if opset >= 18:
         session = ort.InferenceSession(
-            model([made], {"x": [2, 4, 6, 8]}, held, opset).SerializeToString()
+            model([made], {"x": [2, 4, 6, 8]}, held, opset=opset).SerializeToString()
         )
         assert session.run(None, {"x": np.ones([2, 4, 6, 8], np.float32)})[0].shape == shape
 
@@ -540,7 +517,7 @@ def test_slow_operators_are_told_apart(made: Any, held: Any, op: str, least: flo
     graph = read([made], {"x": [1, 4, 9, 9]}, held, opset=20)
     assert graph.layers[-1].op == op
     assert OPERATORS[op].slowdown >= least
-    content = model([made], {"x": [1, 4, 9, 9]}, held, 20).SerializeToString()
+    content = model([made], {"x": [1, 4, 9, 9]}, held, opset=20).SerializeToString()
     given = ort.InferenceSession(content).run(None, {"x": np.full([1, 4, 9, 9], 0.5, np.float32)})
     assert graph.layers[-1].out_shapes[0] == given[0].shape
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import infos, model
 
 from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph, Operator
 from latcast.graph.read import read_graph
@@ -30,28 +31,9 @@ def ints(name: str, *values: int) -> TensorProto:
     return tensor(name, values, np.int64)
 
 
-def infos(sides: dict[str, Any]) -> list[onnx.ValueInfoProto]:
-    return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in sides.items()]
-
-
-def model(
-    nodes: list[onnx.NodeProto],
-    inputs: dict[str, Any],
-    constants: list[TensorProto] | None = None,
-    outputs: dict[str, Any] | None = None,
-    opset: int = 17,
-    **more: Any,
-) -> onnx.ModelProto:
-    outputs = outputs or {nodes[-1].output[0]: None}
-    graph = helper.make_graph(nodes, "g", infos(inputs), infos(outputs), constants or [])
-    domains = {"", *(n.domain for n in nodes)}
-    opsets = [helper.make_opsetid(d, opset if d == "" else 1) for d in sorted(domains)]
-    return helper.make_model(graph, opset_imports=opsets, **more)
-
-
 def read(nodes: Any, inputs: Any, constants: Any = None, **options: Any) -> Graph:
     asked = {k: options.pop(k) for k in ("batch", "shapes") if k in options}
-    content = model(nodes, inputs, constants, **options).SerializeToString()
+    content = model(nodes, inputs, constants or (), **options).SerializeToString()
     return read_graph(content, **asked)
 
 
@@ -257,7 +239,7 @@ CASES: dict[str, Case] = {
 def test_layers_are_their_closed_forms(case: Case) -> None:
     nodes, inputs, constants, expected = case
     opset = {"Attention": 23, "Mish": 18}.get(nodes[0].op_type, 17)
-    graph = read(nodes, inputs, constants, opset=opset, outputs={"y": None})
+    graph = read(nodes, inputs, constants, opset=opset, outputs=["y"])
     found = {name: [getattr(x, name) for x in graph.layers] for name in expected}
     assert found == expected
     assert graph.outputs == (len(graph) - 1,)
@@ -323,7 +305,7 @@ def test_clip_of_older_opsets() -> None:
     ],
 )  # fmt: skip
 def test_moves(moved: Any, constants: Any, op: str, out: tuple[int, ...]) -> None:
-    layer = only(read([moved], {"x": [2, 3, 4, 5]}, constants, outputs={"y": None}))
+    layer = only(read([moved], {"x": [2, 3, 4, 5]}, constants, outputs=["y"]))
     assert (layer.op, layer.out_shapes) == (op, (out,))
     assert (layer.inputs, layer.macs) == ((GRAPH_INPUT,) * len(layer.in_shapes), 0)
     assert layer.params == 0
@@ -410,9 +392,7 @@ def test_unknown_operators_are_layers_with_the_shapes_that_the_file_tells() -> N
         node("Magic", ["b"], ["c"], domain="com.example", name="m2"),
         node("Relu", ["c"], ["y"]),
     ]
-    made = model(nodes, {"x": ["N", 4]})
-    made.graph.value_info.extend(infos({"a": ["N", 8]}))
-    graph = read_graph(made.SerializeToString(), batch=3)
+    graph = read(nodes, {"x": ["N", 4]}, values={"a": ["N", 8]}, batch=3)
     first, relu, second, last = graph.layers
     assert (first.op, first.operator) == (UNKNOWN, "com.example::Magic")
     assert first.out_shapes == ((3, 8),)

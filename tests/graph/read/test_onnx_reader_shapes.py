@@ -10,29 +10,14 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_models import model
 
 from latcast.graph import Graph
 from latcast.graph.read.onnx import read_onnx
 
 node = helper.make_node
 ort.set_default_logger_severity(4)
-
-
-def model(
-    nodes: list[onnx.NodeProto], inputs: dict[str, Any], constants: dict[str, Any], opset: int = 18
-) -> onnx.ModelProto:
-    """A model with one output, that of its last node."""
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.UNDEFINED, None)],
-        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
-    )
-    # The output's type is left to the runtime.
-    graph.output[0].ClearField("type")
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def outcome(made: onnx.ModelProto, shapes: dict[str, Any]) -> tuple[int, ...] | None:
@@ -70,7 +55,7 @@ def check(
     agreed: bool = True,
 ) -> None:
     """The shape is that of what runs, and (where both agree) that of onnx's inference."""
-    made = model(nodes, inputs, constants)
+    made = model(nodes, inputs, constants, opset=18)
     expected = outcome(made, inputs)
     assert expected is not None, "onnxruntime refuses what was drawn"
     assert 0 not in expected

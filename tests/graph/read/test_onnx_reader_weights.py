@@ -11,7 +11,8 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from onnx_models import model
 
 from latcast.graph.read.onnx import read_onnx
 from latcast.graph.read.onnx._file import without_weights
@@ -21,16 +22,7 @@ LARGE = 200_000
 
 def _model(**constants: np.ndarray) -> onnx.ModelProto:
     """A sum of the input and all constants."""
-    graph = helper.make_graph(
-        [helper.make_node("Sum", ["x", *constants], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(v, n) for n, v in constants.items()],
-    )
-    return helper.make_model(
-        graph, producer_name="tests", opset_imports=[helper.make_opsetid("", 17)]
-    )
+    return model([helper.make_node("Sum", ["x", *constants], ["y"])], {"x": [1]}, constants)
 
 
 def _floats(count: int) -> np.ndarray:
@@ -38,16 +30,16 @@ def _floats(count: int) -> np.ndarray:
 
 
 def test_only_large_weights_are_left_out() -> None:
-    model = _model(small=_floats(1), large=_floats(LARGE), one=_floats(1), other=_floats(LARGE))
-    content = model.SerializeToString()
+    made = _model(small=_floats(1), large=_floats(LARGE), one=_floats(1), other=_floats(LARGE))
+    content = made.SerializeToString()
     light = without_weights(BytesIO(content), len(content))
     assert light.raw_bytes == {1: 4 * LARGE, 3: 4 * LARGE}
     assert len(light.content) < 1_000
     read = onnx.ModelProto.FromString(light.content)
     for n in light.raw_bytes:
         assert not read.graph.initializer[n].HasField("raw_data")
-        read.graph.initializer[n].raw_data = model.graph.initializer[n].raw_data
-    assert read == model
+        read.graph.initializer[n].raw_data = made.graph.initializer[n].raw_data
+    assert read == made
 
 
 def test_memory_does_not_grow_with_the_weights(tmp_path: Path) -> None:
@@ -66,14 +58,14 @@ def test_memory_does_not_grow_with_the_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", [True, False])
 def test_weights_must_be_as_many_as_their_shape_says(raw: bool) -> None:
-    model = _model(w=_floats(LARGE))
+    made = _model(w=_floats(LARGE))
     if not raw:
-        model.graph.initializer[0].ClearField("raw_data")
-        model.graph.initializer[0].float_data.extend([1.0] * LARGE)
-    assert read_onnx(model.SerializeToString()).params == LARGE
-    model.graph.initializer[0].dims[0] += 1
+        made.graph.initializer[0].ClearField("raw_data")
+        made.graph.initializer[0].float_data.extend([1.0] * LARGE)
+    assert read_onnx(made.SerializeToString()).params == LARGE
+    made.graph.initializer[0].dims[0] += 1
     with pytest.raises(ValueError, match="constant 'w' must hold"):
-        read_onnx(model.SerializeToString())
+        read_onnx(made.SerializeToString())
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:
