@@ -89,6 +89,12 @@ def test_a_campaign_tells_percentiles_and_throughput(tmp_path):
     assert "as they were measured" not in text  # thirty rows are too many for a terminal
     few = replace(record, by_network=record.by_network[:3])
     assert "as they were measured" in few.to_text()
+    *_, table = few.parts()
+    heads = ["network", "latency, ms", "p50", "p90", "inputs/s", "samples"]
+    assert [column.label for column in table.columns] == heads  # nothing else was measured
+    known = replace(few.by_network[1], energy_mj=3.0)
+    *_, table = replace(few, by_network=(few.by_network[0], known)).parts()
+    assert [column.label for column in table.columns] == [*heads, "energy, mJ"]
     assert len(record.to_polars()) == 30
 
 

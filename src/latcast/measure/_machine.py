@@ -168,11 +168,11 @@ class CampaignRunningError(RuntimeError):
 
 
 @contextmanager
-def machine_lock(path: Path, name: str = "") -> Iterator[None]:
+def machine_lock(campaign: Path | str, name: str = "") -> Iterator[None]:
     """Keep other campaigns from measuring on this machine; let go when the process ends.
 
     Args:
-        path: the campaign's file, which others are told.
+        campaign: its file, which others are told; a text where that is on another machine.
         name: of what is measured by this machine, where that is not itself, such as a phone.
 
     Raises:
@@ -195,7 +195,8 @@ def machine_lock(path: Path, name: str = "") -> Iterator[None]:
             "wait until it ends"
         ) from None
     with held:
-        write_file(holder, str(path.absolute()))
+        told = campaign.absolute() if isinstance(campaign, Path) else campaign
+        write_file(holder, str(told))
         yield
 
 

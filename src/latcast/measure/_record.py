@@ -15,7 +15,7 @@ from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
 from latcast.report.markup import end_of
 from latcast.report.record import Record, Section
-from latcast.report.table import Column, Table, pairs
+from latcast.report.table import MISSING, Column, Table, pairs
 from latcast.report.text import ms_text
 
 from ._campaign import Plan, open_or_resume
@@ -249,7 +249,7 @@ class CampaignRecord(Record):
     def sections(self) -> Iterator[Section]:
         from latcast.report.page import sections_of
 
-        networks = Table(_NETWORK_COLUMNS, self.by_network, "samples of every network")
+        networks = self._networks("samples of every network")
         first = replace(next(self._summaries()), title="the campaign as a whole")
         others = sustained_parts(self.sustained) if self.sustained else ()
         yield from sections_of(self.figures(), [first, networks, *others])
@@ -257,9 +257,14 @@ class CampaignRecord(Record):
     def parts(self) -> Iterator[Table | str]:
         yield from self._summaries()
         if len(self.by_network) <= MAX_NETWORKS:
-            yield Table(_NETWORK_COLUMNS, self.by_network, "samples as they were measured:")
+            yield self._networks("samples as they were measured:")
         if self.sustained:
             yield from sustained_parts(self.sustained)
+
+    def _networks(self, title: str) -> Table:
+        """The table of all networks, without columns that hold nothing, such as of energy."""
+        told = [c for c in _NETWORK_COLUMNS if any(c.cell(n) != MISSING for n in self.by_network)]
+        return Table(told, self.by_network, title)
 
     def _summaries(self) -> Iterator[Table]:
         what = "networks" if self.architectures is None else "architectures"

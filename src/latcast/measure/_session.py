@@ -6,12 +6,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from queue import Empty, SimpleQueue
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -172,6 +172,8 @@ class _Session:
 
     def run(self, *, sustains: bool) -> None:
         """Make the runs, and leave no worker process behind."""
+        is_over = Event()
+        Thread(target=self._watch, args=(is_over,), daemon=True).start()
         try:
             for board in list(self._boards):
                 self._submit(board, partial(board.open, self._file.path), self._go_on)
@@ -181,7 +183,9 @@ class _Session:
             if sustains and self._sustain_s:
                 self._make_sustained()
         finally:
+            is_over.set()
             for board in self._boards:
+                board.host.stop_waiting()
                 board.close()
             if self._pool is not None:
                 self._pool.shutdown()
@@ -321,14 +325,21 @@ class _Session:
             self._pool.submit(work)
 
     def _next(self) -> tuple[Board, _Then, Any]:
-        """What comes back next; once it is to stop, no lost host is waited for."""
-        while True:
-            try:
+        """What comes back next."""
+        while True:  # an endless wait could not be interrupted on Windows
+            with suppress(Empty):
                 return self._outcomes.get(timeout=_LOOK_S)
-            except Empty:
-                for board in self._boards if self._stop.is_set() else ():
-                    if board.text in self._lost:
-                        board.host.close()
+
+    def _watch(self, is_over: Event) -> None:
+        """Once it is to stop, wait for nothing but the runs in flight: this thread may wait."""
+        while not is_over.is_set():
+            if not self._stop.wait(_LOOK_S):
+                continue
+            for board in list(self._boards):
+                board.host.stop_waiting()
+                if board.text in self._lost:
+                    board.host.close()
+            is_over.wait(_LOOK_S)
 
     def _conclude(self, board: Board, then: _Then, outcome: Any) -> None:
         self._under_way -= 1

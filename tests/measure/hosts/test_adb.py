@@ -392,6 +392,22 @@ def test_reconnecting_waits_for_the_phone(plugged, phone_server, monkeypatch):
     assert waited == [0.02] * 3
 
 
+def test_a_warm_phone_is_waited_for_until_nobody_does(plugged, monkeypatch):
+    root = plugged()
+    board = host("adb:R58M12")
+    (root / "temperature").write_text("999")
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        return len(waited) == 3
+
+    monkeypatch.setattr(board._given_up, "wait", wait)
+    with pytest.raises(HostError, match=r"phone R58M12 is waited for no longer: .*--resume"):
+        board.wait_until_ready()
+    assert waited == [AdbHost.poll_s] * 3
+
+
 @pytest.mark.parametrize("tear", [0, 1, 5, 100])
 def test_a_link_that_is_cut_anywhere_is_a_lost_host(plugged, phone_server, tear):
     root = plugged()

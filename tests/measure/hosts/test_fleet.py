@@ -402,6 +402,71 @@ def test_who_interrupts_does_not_wait_for_a_lost_board(tmp_path, campaign, monke
     assert given_up.is_set()
 
 
+class Cooling(Simulated):
+    """Waits in its first run, as a warm phone does, until nobody waits any longer."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.given_up = Event()
+        self.stop_waiting = self.given_up.set
+
+    def start(self, target, protocol, own=None):
+        worker = super().start(target, protocol, own)
+
+        def wait(request, timeout_s):
+            self.runs += 1
+            assert self.given_up.wait(60), "nobody gave it up"
+            raise HostError("it is waited for no longer")
+
+        worker.ask = wait
+        return worker
+
+
+def beside_a_warm_one(monkeypatch):
+    """Four hosts by their names; the last is warm, and the others make their runs after its."""
+    monkeypatch.setattr(_session, "_LOOK_S", 0.01)
+    hosts = {name: Cooling(name) if name == "d" else Simulated(name) for name in "abcd"}
+    for name in "abc":
+        hosts[name].waits_for = (hosts["d"], 1)
+    monkeypatch.setitem(HOSTS._things, "simulated", hosts.__getitem__)
+    return hosts
+
+
+def test_who_interrupts_does_not_wait_for_a_phone_to_cool(campaign, monkeypatch):
+    hosts = beside_a_warm_one(monkeypatch)
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.run(campaign, on_progress=interrupt)
+    assert hosts["d"].given_up.is_set()
+
+
+def test_a_campaign_that_stops_does_not_wait_for_a_phone_to_cool(campaign, monkeypatch):
+    hosts = beside_a_warm_one(monkeypatch)
+    stop = Event()
+    measure.run(campaign, on_progress=lambda _: stop.set(), stop=stop)
+    assert hosts["d"].given_up.is_set()
+    assert 0 < campaign.counts()[0] < 3 * NETWORKS
+
+
+def test_an_interrupted_fleet_waits_for_no_target_whose_phone_is_to_cool(tmp_path, monkeypatch):
+    hosts = beside_a_warm_one(monkeypatch)
+    paths = []
+    for name in "ad":
+        plan = Plan(Target(name, "onnxruntime"), ARCHS, Protocol(runs=3), host=f"simulated:{name}")
+        paths.append(tmp_path / name)
+        measure.open_or_resume(paths[-1], plan).close()
+
+    def interrupt(path, progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.run_side_by_side(paths, on_progress=interrupt)
+    assert hosts["d"].given_up.is_set()
+
+
 # --- by the command line --------------------------------------------------------------------------
 
 

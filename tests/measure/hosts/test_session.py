@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,17 @@ import pytest
 import latcast
 from latcast import measure
 from latcast.devices import Target
-from latcast.measure import HostError, HostLostError, Plan, Protocol, WorkerDiedError, _worker
-from latcast.measure.hosts import Host, host
+from latcast.measure import (
+    CampaignRunningError,
+    HostError,
+    HostLostError,
+    Plan,
+    Protocol,
+    WorkerDiedError,
+    _worker,
+)
+from latcast.measure.hosts import Host, _remote, host
+from latcast.measure.hosts.ssh import SSH
 
 SPACE = latcast.space("ofa-mobilenet-v3-w1.0")
 
@@ -133,6 +144,84 @@ def test_a_host_that_is_away_at_the_start_is_locked_once_it_is_back(campaign):
     measure.run(campaign, on=board, on_progress=lambda _: held.append(board.held))
     assert held[-12:] == [1] * 12
     assert board.held == 0
+
+
+def held(campaign):
+    message = f"only one campaign may measure on a machine at a time; {campaign} is being measured"
+    return {"error": {"kind": "CampaignRunningError", "message": message}}
+
+
+OWN = held(f"a.campaign of {socket.gethostname()}")
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """A machine whose agent gives one of the answers whenever it is to be locked, and the waits."""
+
+    def make(*answers):
+        left, waited = list(answers), []
+
+        class Link:
+            def ask(self, request, timeout_s):
+                if request["do"] != "lock":
+                    return {"answer": None}
+                if (answer := left.pop(0)) is LOST:
+                    raise LOST
+                return answer
+
+            def close(self):
+                pass
+
+        board = SSH("board")
+        monkeypatch.setattr(board, "_opened", lambda **_: Link())
+        monkeypatch.setattr(board._given_up, "wait", lambda s: waited.append(s) or not left)
+        return board, left, waited
+
+    return make
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_lock_that_a_dying_agent_still_holds_is_waited_for(far, is_lost):
+    """The link broke as it was to be locked, or with a process whose campaign goes on in this."""
+    board, left, waited = far(*[LOST] * is_lost, OWN, OWN, {"answer": None})
+    if is_lost:
+        with pytest.raises(HostLostError), board.lock(Path("a.campaign")):
+            pass
+        board.reconnect()
+    with board.lock(Path("a.campaign")):
+        assert not left
+    assert waited == [0.25, 0.5]
+
+
+def test_a_dying_agent_is_waited_for_no_longer_than_it_can_take(far, monkeypatch):
+    """Less where no link broke, as of a campaign that somebody measures by another terminal."""
+    monkeypatch.setattr(_remote, "_KILLED_S", 0.0)
+    board, _, waited = far(OWN)
+    with pytest.raises(CampaignRunningError, match=r"on board .*a\.campaign"):
+        board.lock(Path("a.campaign")).__enter__()
+    assert not waited
+    monkeypatch.setattr(_remote, "_CUT_S", 0.0)
+    board, left, waited = far(LOST, OWN)
+    for error in (HostLostError, CampaignRunningError):
+        with pytest.raises(error):
+            board.lock(Path("a.campaign")).__enter__()
+    assert not left
+    assert not waited
+
+
+def test_who_is_stopped_waits_for_no_lock(far):
+    board, left, waited = far(OWN)
+    with pytest.raises(HostError, match="board is waited for no longer: go on with --resume"):
+        board.lock(Path("a.campaign")).__enter__()
+    assert not left
+    assert waited == [0.25]
+
+
+def test_another_campaign_refuses_at_once(far):
+    board, _, waited = far(held("other.campaign of elsewhere"))
+    with pytest.raises(CampaignRunningError, match=r"other\.campaign of elsewhere"):
+        board.lock(Path("a.campaign")).__enter__()
+    assert not waited
 
 
 def test_a_full_disk_there_is_no_fault_of_the_network(campaign):

@@ -138,7 +138,8 @@ class Host(ABC):
     def lock(self, path: Path) -> AbstractContextManager[None]:
         """Keep other campaigns, from wherever, from measuring there.
 
-        The lock goes with the process that holds it, and with a link that is gone for good.
+        The lock goes with the process that holds it, and with a link that is gone for good. What
+        waits between here and the end of the lock ends with :meth:`stop_waiting`.
 
         Args:
             path: the campaign's file, which others are told.
@@ -213,13 +214,16 @@ class Host(ABC):
     def reconnect(self) -> None:
         """Wait for a host that was lost, and hold again what :meth:`lock` held.
 
-        Waiting ends when another thread calls :meth:`close`.
+        Waiting ends when another thread calls :meth:`stop_waiting` or :meth:`close`.
 
         Raises:
             HostError: it did not come back, or cannot measure any more; the message says how to
                 go on.
         """
         raise HostError(f"{self.title} has no link that could break")
+
+    def stop_waiting(self) -> None:  # noqa: B027  # most wait for nothing
+        """End what another thread waits for, such as a phone that is to cool; no run in flight."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Close the link; ends the workers that are left. Can be called twice."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
 import time
 from abc import abstractmethod
@@ -33,6 +34,9 @@ _SLACK_S = 60.0
 # How long a link may be away: a board that starts anew, a network that comes and goes.
 _PATIENCE_S = 300.0
 _MAX_PAUSE_S = 20.0
+# How long an agent of this very campaign may hold the lock that is to be had: one whose link was
+# cut is told nothing, and listens for 75 s; one of a process that was killed ends at once.
+_CUT_S, _KILLED_S = 90.0, 10.0
 _PIECE = 2**20
 
 
@@ -63,6 +67,7 @@ class Remote(Host):
         self._locked: Path | None = None
         self._asking = threading.Lock()
         self._given_up = threading.Event()
+        self._was_lost = False
         self._workers = 0
         self._texts: dict[str, str] = {}
 
@@ -106,7 +111,8 @@ class Remote(Host):
 
     @contextmanager
     def lock(self, path: Path) -> Iterator[None]:
-        self._hold(path)
+        self._given_up.clear()
+        self._hold_soon(path)
         self._locked = path
         try:
             yield
@@ -151,7 +157,6 @@ class Remote(Host):
 
     def reconnect(self) -> None:
         self.drop()
-        self._given_up.clear()
         end, pause = time.monotonic() + _PATIENCE_S, 1.0
         while True:
             try:
@@ -168,12 +173,13 @@ class Remote(Host):
                     ) from error
             else:
                 return
-            if self._given_up.wait(pause):
-                raise HostError(f"{self.name} is waited for no longer: go on with --resume")
-            pause = min(2 * pause, _MAX_PAUSE_S)
+            pause = self._paused(pause)
+
+    def stop_waiting(self) -> None:
+        self._given_up.set()
 
     def close(self) -> None:
-        self._given_up.set()
+        self.stop_waiting()
         self.drop()
 
     def drop(self) -> None:
@@ -197,6 +203,7 @@ class Remote(Host):
         try:
             reply = self._linked().ask(request, timeout_s)
         except BaseException:  # whatever it answers later is no answer to the next request
+            self._was_lost = True
             self.drop()
             raise
         finally:
@@ -224,7 +231,35 @@ class Remote(Host):
         return HostError(f"{self.name} must be able to measure; it says: {kind}: {message}")
 
     def _hold(self, path: Path) -> None:
-        self._ask({"do": "lock", "path": f"{path.name} (from another machine)"}, _REQUEST_S)
+        self._ask({"do": "lock", "campaign": _told(path)}, _REQUEST_S)
+        self._was_lost = False
+
+    def _hold_soon(self, path: Path) -> None:
+        """Lock the machine, even where an agent of this campaign's has yet to notice its end.
+
+        Raises:
+            CampaignRunningError: another campaign measures there, or the agent does not end.
+        """
+        end, pause = time.monotonic() + (_CUT_S if self._was_lost else _KILLED_S), 0.25
+        while True:
+            try:
+                self._hold(path)
+            except CampaignRunningError as error:
+                if _told(path) not in str(error) or time.monotonic() + pause > end:
+                    raise
+            else:
+                return
+            pause = self._paused(pause)
+
+    def _paused(self, pause: float) -> float:
+        """Wait so many seconds, and return how many to wait the next time.
+
+        Raises:
+            HostError: nobody waits any longer.
+        """
+        if self._given_up.wait(pause):
+            raise HostError(f"{self.name} is waited for no longer: go on with --resume")
+        return min(2 * pause, _MAX_PAUSE_S)
 
     def _sent(self, source: OnnxFile, batch: int, seed: int) -> str:
         """The text of a file that is there, with the data that it keeps in other files."""
@@ -257,6 +292,11 @@ class Remote(Host):
                 "data": base64.b64encode(piece).decode(), "last": offset + _PIECE >= len(data),
             }  # fmt: skip
             self._ask(request, _REQUEST_S)
+
+
+def _told(path: Path) -> str:
+    """What others are told of a campaign that measures on another machine than this one."""
+    return f"{path.name} of {socket.gethostname()}"
 
 
 def _external_files(model: Path) -> dict[str, Path]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -170,9 +170,12 @@ class AdbHost(Host):
             f"the folder {self.path} must hold {' or '.join(names) or 'a tool'}; it does not"
         )
 
-    def lock(self, path: Path) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, path: Path) -> Iterator[None]:
+        self._given_up.clear()
         # A phone is plugged into one machine: its lock goes with a process of that machine.
-        return _machine.machine_lock(path, f"adb-{self.serial}")
+        with _machine.machine_lock(path, f"adb-{self.serial}"):
+            yield
 
     def start(
         self, target: Target, protocol: Mapping[str, Any], own: type[Runtime] | None = None
@@ -222,7 +225,7 @@ class AdbHost(Host):
         """Wait until the phone is cool, does not throttle and has power; its state then.
 
         Raises:
-            HostError: it has not been for :attr:`patience_s`.
+            HostError: it has not been for :attr:`patience_s`, or nobody waits any longer.
             HostLostError: the link broke.
         """
         deadline = time.monotonic() + self.patience_s
@@ -232,25 +235,30 @@ class AdbHost(Host):
                     f"{self.title} must be cool and charged to measure; {reason} after "
                     f"{self.patience_s:.0f} s of waiting: see to that, then go on with --resume"
                 )
-            time.sleep(self.poll_s)
+            self._pause()
         return state
 
     def reconnect(self) -> None:
         deadline = time.monotonic() + self.patience_s
-        self._given_up.clear()
         while time.monotonic() < deadline:
             with suppress(HostError):
                 self.link.check()
                 return
-            if self._given_up.wait(self.poll_s):
-                raise HostError(f"{self.title} is waited for no longer: go on with --resume")
+            self._pause()
         try:
             self.link.check()
         except HostError as error:
             raise HostError(f"{error}; go on with --resume when it is back") from error
 
-    def close(self) -> None:
+    def _pause(self) -> None:
+        if self._given_up.wait(self.poll_s):
+            raise HostError(f"{self.title} is waited for no longer: go on with --resume")
+
+    def stop_waiting(self) -> None:
         self._given_up.set()
+
+    def close(self) -> None:
+        self.stop_waiting()
 
     def remove(self) -> None:
         """Take everything of ours off the phone.

@@ -30,6 +30,7 @@ from typing import IO, Any
 
 from latcast.devices import Target
 from latcast.measure._lines import WorkerDiedError
+from latcast.measure._machine import machine_lock
 from latcast.measure._worker import WorkerProcess
 
 from ._greeting import FOLDER, greeting
@@ -84,7 +85,7 @@ class Agent:
 
     def _hold(self, request: Request) -> None:
         self._lock.close()
-        self._lock.enter_context(self._here.lock(Path(request["path"])))
+        self._lock.enter_context(machine_lock(request["campaign"]))
 
     def _start(self, request: Request) -> dict[str, Any]:
         self.stop()

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,13 +86,13 @@ class _Link:
     def __init__(self, connection: Connection) -> None:
         self._name = connection.destination
         self._connection = connection
-        own = greeting()
-        python = f"{FOLDER}/{own['latcast']}/bin/python"
+        python = f"{FOLDER}/{metadata.version('latcast')}/bin/python"
         self._lines = LineProcess(
             connection.command(f"exec {python} -P -m latcast.measure.hosts.agent")
         )
         try:
             do = f"latcast host prepare {self._name}"
+            own = greeting()  # while the agent starts: it reads all of our sources
             check_greeting(self._name, self._greeted(), own, do)
         except BaseException:
             self.close()
