@@ -14,8 +14,10 @@ from latcast.devices import devices
 from latcast.graph import Graph, GraphBuilder, as_run
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.resolve import UnresolvedError
-from latcast.search.which import DeviceAnswer, GraphKernels, answer_of
+from latcast.search.which import DeviceAnswer, answer_of
+from latcast.search.which import _notes_of_measured as notes_of_measured
 from latcast.search.which import _Wanted as Wanted
+from latcast.search.within_budget import GraphKernels
 
 ASKED = ["raspberry-pi-4", "rtx-4090"]
 
@@ -89,6 +91,33 @@ def test_answers_are_those_of_a_forecast() -> None:
     assert answer.memory_bytes == graph.peak_activation_bytes + 4 * graph.params
 
 
+def test_runtimes_are_those_that_devices_have() -> None:
+    """LiteRT has no delegate for the GPUs of computers; OpenVINO was measured on x86 alone."""
+    names = ["rtx-4090", "snapdragon-865-adreno-650", "raspberry-pi-4", "epyc-9654"]
+    found = library.which(network(), 2.0, devices=names)
+    by_device = {n: {t.target.split("/")[1] for t in found.targets if t.device == n} for n in names}
+    assert "tflite" not in by_device["rtx-4090"]
+    assert "tflite" in by_device["snapdragon-865-adreno-650"]
+    assert "openvino" not in by_device["raspberry-pi-4"]
+    assert "openvino" in by_device["epyc-9654"]
+    named = library.which(network(), 2.0, devices=["raspberry-pi-4"], runtimes=["openvino"])
+    assert {t.target.split("/")[1] for t in named.targets} == {"openvino"}
+
+
+def test_answers_for_int8_are_those_of_forecasts_one_by_one() -> None:
+    """Runtimes of one set of fusion rules run other kernels of a network in integers."""
+    b = GraphBuilder(1)
+    x = b.conv(b.input(3, 64, 64), 16, 3, padding=1)
+    x = b.activation(b.conv(b.activation(x, "silu"), 16, 3, padding=1), "tanh")
+    graph = as_run(b.build(b.linear(b.global_pool(x), 10)), "onnxruntime", "int8")
+    found = library.which(graph, 2.0, devices=["raspberry-pi-4"])
+    assert {t.target.split("/")[1] for t in found.targets} >= {"onnx", "ncnn"}
+    for answer in found.targets:
+        runtime = answer.target.split("/")[1]
+        (row,) = library.forecast(graph, "raspberry-pi-4", runtime=runtime).devices
+        assert answer.latency_ms == pytest.approx(row.latency_ms), runtime
+
+
 @pytest.mark.parametrize(("name", "other"), [("onnxruntime", "onnx"), ("litert", "tflite")])
 def test_a_runtime_has_all_of_its_names(name: str, other: str) -> None:
     options: Any = {"devices": ["raspberry-pi-4"], "precisions": ["fp32"]}
@@ -123,6 +152,26 @@ def test_ignorance_keeps_no_budget(
     assert f": {told} of 1 devices" in found.answer()
     assert ("measure a" in found.answer()) == (verdict == "undecided")
     assert ("most probably" in found.answer()) == (verdict in ("certain", "likely"))
+
+
+def test_what_was_measured_is_told_of_the_undecided() -> None:
+    wide = DeviceAnswer(
+        "a", "cpu", "a/onnx/b1", "likely", 0.6, 38, 8, 700, 1, None, "specification"
+    )
+    measured = replace(
+        wide, target="a/ncnn/b1", chance="no", probability=0.01, upper_ms=46, lower_ms=35,
+        basis="measurements",
+    )  # fmt: skip
+    (note,) = notes_of_measured([wide, measured])
+    assert note == (
+        "a is undecided by runtimes that were not measured there; by what was, ncnn/b1, it is "
+        "38.00 ms (P(within budget) 1 %)"
+    )
+    assert not list(notes_of_measured([replace(measured, chance="likely")]))
+    found = library.which(network(), 2.0, devices=["raspberry-pi-4"])
+    lines = [str(part) for part in replace(found, targets=(wide, measured)).parts()]
+    told = "1 devices, 2 targets: 0 certain, 0 likely, 1 undecided, 0 unlikely, 1 no"
+    assert told in lines
 
 
 def test_verdicts_count_devices(latcast: Any, file: Path) -> None:

@@ -25,8 +25,8 @@ from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column, ms_column, ms_text
 
-from .which import DeviceAnswer, GraphKernels, answer_of
-from .within_budget import CHANCES, check_budget
+from .which import DeviceAnswer, answer_of
+from .within_budget import CHANCES, GraphKernels, check_budget
 
 
 class BudgetFileError(ValueError):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from latcast.devices import (
     target_facts,
     unit_of_runtime,
 )
-from latcast.graph import Graph, as_run, dequantized, rules_of
-from latcast.graph.precision import BITS
+from latcast.graph import Graph
 from latcast.graph.read import Network, ReadOptions, name_of, read_with
 from latcast.models import zoo
 from latcast.models.joint import Joint, JointPredictor, Question, within_each
@@ -29,7 +29,6 @@ from latcast.models.quantized_network import INT8, runs_dequantized
 from latcast.models.query import Basis, Resolved
 from latcast.models.runtimes import UNNAMED, check_runtime
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
-from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.markup import start_of
@@ -40,12 +39,10 @@ from latcast.report.text import bytes_text, interval_column, ms_column, ms_text
 from .within_budget import (
     CHANCES,
     TOO_WIDE,
-    KernelTotals,
+    GraphKernels,
     WithinBudget,
     chance,
     check_budget,
-    fuses_as,
-    memory_bytes,
 )
 
 UNDECIDED = "undecided"
@@ -60,9 +57,12 @@ _MAX_REASONS = 3
 _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 # First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
 _ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
-# The same of CPUs: of x86, where alone they were measured; no phone runs OpenVINO.
+# Makers of the GPUs of computers, for which LiteRT has no delegate: it was measured on phones'.
+_OF_COMPUTERS = ("nvidia", "amd", "intel")
+# The same of CPUs: of x86, where alone they were measured. OpenVINO was as well, and answers for
+# others where it is named; no phone runs it.
 _ONLY_ON_X86 = ("pytorch", "inductor")
-_NOT_ON_PHONES = ("openvino",)
+_FIRST_ON_X86 = ("openvino",)
 # How many times the arithmetic of fp32 a CPU must do in bf16 for a runtime to choose it.
 _FASTER = 1.5
 
@@ -147,7 +147,7 @@ class DeviceRanking(Record):
 
     def answer(self) -> str:
         of = dict[str, list[str]]()
-        for device, answers in self._by_device().items():
+        for device, answers in _by_device(self.targets).items():
             of.setdefault(_verdict(answers), []).append(device)
         undecided = of.get(UNDECIDED, [])
         some = ", ".join(undecided[:_MAX_REASONS])
@@ -158,7 +158,7 @@ class DeviceRanking(Record):
         return (
             f"{Path(self.network).name} keeps {self.max_latency_ms:g} ms: certain on "
             f"{len(of.get('certain', ()))}, likely on {len(of.get('likely', ()))}, undecided on "
-            f"{len(undecided)} of {len(self._by_device())} devices{measure}{among}."
+            f"{len(undecided)} of {len(_by_device(self.targets))} devices{measure}{among}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -174,13 +174,6 @@ class DeviceRanking(Record):
         from latcast.report.page import sections_of
 
         yield from sections_of(self.figures(), self.tables(None))
-
-    def _by_device(self) -> dict[str, list[DeviceAnswer]]:
-        """The answers of every device, the most probable first."""
-        found: dict[str, list[DeviceAnswer]] = {}
-        for each in self.targets:
-            found.setdefault(each.device, []).append(each)
-        return found
 
     def _best(self) -> list[DeviceAnswer]:
         """The most probable target of every device, in the order of all."""
@@ -210,10 +203,19 @@ class DeviceRanking(Record):
             yield f"the same forecast: {'; '.join(told)}"
         if shown is not None and (left := len(one_each) - sum(map(len, groups))):
             yield f"the best target of each device; {left} more devices, all targets with --all"
-        counts = ", ".join(f"{n} {name}" for name, n in self.counts.items())
+        number = Counter(map(_chance_text, self.targets))
+        counts = ", ".join(f"{number[name]} {name}" for name in _VERDICTS)
         yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
         if any(t.kind in ("cpu", "phone") and not Target.parse(t.target).threads for t in rows):
             yield "CPUs use a thread for each core (--threads); latcast measure takes 1 by default"
+
+
+def _by_device(answers: Sequence[DeviceAnswer]) -> dict[str, list[DeviceAnswer]]:
+    """The answers of every device, the most probable first."""
+    found: dict[str, list[DeviceAnswer]] = {}
+    for each in answers:
+        found.setdefault(each.device, []).append(each)
+    return found
 
 
 def _alike(answers: Sequence[DeviceAnswer]) -> list[list[DeviceAnswer]]:
@@ -322,6 +324,8 @@ def which(
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
     notes += _notes_of_width(answers)
+    if devices is not None:
+        notes += _notes_of_measured(answers)
     if precisions is None and not kernels.is_int8:
         notes += _notes_of_quantized(answers)
     name = name_of(network)
@@ -330,7 +334,7 @@ def which(
         name, max_latency_ms, graph.batch, coverage, at_least, is_met,
         {n: counts[n] for n in CHANCES}, tuple(answers), tuple(notes),
     )  # fmt: skip
-    told = Counter(_verdict(each) for each in ranking._by_device().values())
+    told = Counter(_verdict(each) for each in _by_device(answers).values())
     return replace(ranking, verdicts={n: told[n] for n in _VERDICTS})
 
 
@@ -341,6 +345,18 @@ def _notes_of_quantized(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
         yield (
             f"targets in {INT8} are of the network quantized, whose accuracy may be another "
             "(--precision fp32,fp16 leaves them out)"
+        )
+
+
+def _notes_of_measured(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
+    """Yield what measurements tell of devices that other runtimes leave undecided."""
+    undecided = (own for own in _by_device(answers).values() if _verdict(own) == UNDECIDED)
+    measured = (next((a for a in own if a.basis == "measurements"), None) for own in undecided)
+    for answer in islice(filter(None, measured), _MAX_REASONS):
+        yield (
+            f"{answer.device} is undecided by runtimes that were not measured there; by what was, "
+            f"{answer.target.partition('/')[2]}, it is {ms_text(answer.latency_ms)} ms "
+            f"(P(within budget) {100 * answer.probability:.0f} %)"
         )
 
 
@@ -460,15 +476,17 @@ class _Wanted:
         for domain, precisions in domains.items():
             runtime = domain.removesuffix(f"-{part}")
             first = runtime.partition("-")[0]
-            if part == "cpu":
-                is_its = first not in _ONLY_ON_X86 or bool(target_facts(device).get("isa_x86"))
-                is_its &= device.kind != "phone" or first not in _NOT_ON_PHONES
-            else:
-                maker = _ONLY_ON.get(first)
-                is_its = maker is None or _is_made_by(device, maker)
+            is_its = self._is_on_cpu(first, device) if part == "cpu" else _is_on_chip(first, device)
             if unit_of_runtime(domain) == part and is_its and runtime not in UNNAMED:
                 known = (p for p in precisions if p in PRECISIONS and _computes(device, part, p))
                 yield from ((runtime, p) for p in known if self._takes(runtime, p))
+
+    def _is_on_cpu(self, runtime: str, device: Device) -> bool:
+        """Whether a runtime is asked about on a CPU, by the first part of its name."""
+        if runtime in _FIRST_ON_X86 and (device.kind == "phone" or self.runtimes):
+            return device.kind != "phone"
+        is_of_x86 = runtime in (*_ONLY_ON_X86, *_FIRST_ON_X86)
+        return not is_of_x86 or bool(target_facts(device).get("isa_x86"))
 
     def _takes(self, runtime: str, precision: str) -> bool:
         return (self.runtimes is None or runtime in self._runtime_names) and (
@@ -512,50 +530,17 @@ def _computes(device: Device, part: str, precision: str) -> bool:
     return fp32 is not None and bf16 is not None and bf16 > _FASTER * fp32
 
 
+def _is_on_chip(runtime: str, device: Device) -> bool:
+    """Whether a GPU or an NPU runs a runtime, by the first part of its name."""
+    if device.kind == "gpu" and runtime == "tflite":
+        return not any(_is_made_by(device, maker) for maker in _OF_COMPUTERS)
+    maker = _ONLY_ON.get(runtime)
+    return maker is None or _is_made_by(device, maker)
+
+
 def _is_made_by(device: Device, maker: str) -> bool:
     is_told = device.kind == "gpu" and target_facts(device).get(f"vendor_{maker}")
     return bool(is_told) or maker in device.title.lower()
-
-
-class GraphKernels:
-    """The kernels of one graph, made once for all targets that fuse alike, and its memory."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        precision = graph.precision
-        self.is_int8 = precision == INT8
-        own = precision if precision in BITS else "fp32"
-        # Of a network whose file is narrower than the target, memory is the file's.
-        self._is_whole = own == "fp32"
-        self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
-        self._activations = graph.peak_activation_bytes
-        self._known: dict[tuple[int, str], Networks] = {}
-
-    @cached_property
-    def _in_floats(self) -> GraphKernels:
-        return GraphKernels(dequantized(self.graph))
-
-    def memory_bytes(self, found: Resolved) -> int:
-        """Peak memory on the target of a predictor."""
-        if self.is_int8 and runs_dequantized(found):
-            return self._in_floats.memory_bytes(found)
-        target = found.predictor.target
-        width = target.precision if self._is_whole else "fp32"
-        kernels = KernelTotals.of(self.of(found))
-        memory = memory_bytes(self._activations, self._params, width, target.runtime, kernels)
-        return int(memory[0])
-
-    def of(self, found: Resolved) -> Networks:
-        """Return the kernels that a predictor's target runs."""
-        if self.is_int8 and runs_dequantized(found):
-            return self._in_floats.of(found)
-        target = found.predictor.target
-        rules = rules_of(fuses_as(found.predictor))
-        key = (id(rules), target.precision)
-        if key not in self._known:
-            run = as_run(self.graph, fuses_as(found.predictor), target.precision)
-            self._known[key] = Networks.of_graphs([run], rules, target.precision)
-        return self._known[key]
 
 
 def answer_of(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from latcast.graph import Graph, as_run, dequantized, rules_of
 from latcast.graph.precision import BITS
+from latcast.graph.qdq import runs_quantized
 from latcast.models import Predictor
+from latcast.models.quantized_network import INT8, runs_dequantized
+from latcast.models.query import Resolved
 from latcast.networks import Networks
 
 from .front import Floats
@@ -158,3 +163,45 @@ def check_budget(max_latency_ms: float, *shares: tuple[str, float | None]) -> No
     for name, share in shares:
         if share is not None and not 0 < share < 1:
             raise ValueError(f"the {name} must be between 0 and 1, such as 0.9; got {share}")
+
+
+class GraphKernels:
+    """The kernels of one graph, made once for all targets that fuse alike, and its memory."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        precision = graph.precision
+        self.is_int8 = precision == INT8
+        own = precision if precision in BITS else "fp32"
+        # Of a network whose file is narrower than the target, memory is the file's.
+        self._is_whole = own == "fp32"
+        self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
+        self._activations = graph.peak_activation_bytes
+        self._known: dict[tuple[int, str, bool], Networks] = {}
+
+    @cached_property
+    def _in_floats(self) -> GraphKernels:
+        return GraphKernels(dequantized(self.graph))
+
+    def memory_bytes(self, found: Resolved) -> int:
+        """Peak memory on the target of a predictor."""
+        if self.is_int8 and runs_dequantized(found):
+            return self._in_floats.memory_bytes(found)
+        target = found.predictor.target
+        width = target.precision if self._is_whole else "fp32"
+        kernels = KernelTotals.of(self.of(found))
+        memory = memory_bytes(self._activations, self._params, width, target.runtime, kernels)
+        return int(memory[0])
+
+    def of(self, found: Resolved) -> Networks:
+        """Return the kernels that a predictor's target runs."""
+        if self.is_int8 and runs_dequantized(found):
+            return self._in_floats.of(found)
+        target = found.predictor.target
+        fused = fuses_as(found.predictor)
+        rules = rules_of(fused)
+        key = (id(rules), target.precision, runs_quantized(fused, target.precision))
+        if key not in self._known:
+            run = as_run(self.graph, fused, target.precision)
+            self._known[key] = Networks.of_graphs([run], rules, target.precision)
+        return self._known[key]
