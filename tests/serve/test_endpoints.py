@@ -108,6 +108,15 @@ def test_adapt_and_what_it_is_good_for(service: Any, sent: str) -> None:
     assert after["device"] == adapted["model"]
     assert after["latency_ms"] > 1.2 * before["latency_ms"]
     assert after["upper_ms"] / after["lower_ms"] < before["upper_ms"] / before["lower_ms"]
+    # What to measure next knows what was measured: the network itself is not suggested again.
+    asked = device | {"model": adapted["model"], "network": sent}
+    further = service.ask("POST", "/v1/suggest", asked).json()
+    assert further["device"] == adapted["model"]
+    assert further["latency_ms"] == pytest.approx(after["latency_ms"])
+    assert service.ask("POST", "/v1/suggest", asked | {"among": [sent]}).json()["candidates"] == 0
+    everywhere = service.ask("POST", "/v1/suggest", device | {"model": adapted["model"]}).json()
+    assert everywhere["networks"]
+    assert everywhere["factor"] != service.ask("POST", "/v1/suggest", device).json()["factor"]
 
 
 @pytest.mark.parametrize(

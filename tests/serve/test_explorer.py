@@ -238,10 +238,26 @@ def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -
     before = latcast.forecast(latcast.read_graph(networks[0]), [DEVICE]).devices[0].latency_ms
     now = float(re.search(r": ([\d.]+) ms", told)[1])
     assert 1.15 * before < now < 1.6 * before
-    page.click("#suggest")
+    with page.expect_request("**/v1/suggest") as asked:
+        page.click("#suggest")
     expect(page.locator("#suggested .row").first).to_be_visible()
-    page.locator("#rows button").first.click()
+    expect(page.locator("#suggested")).to_contain_text("after your 10 measurements")
+    ten = asked.value.post_data_json["model"]
+    # Suggestions follow the measurements, as the forecast does.
+    with page.expect_request("**/v1/suggest") as asked:
+        page.locator("#rows button").first.click()
     expect(page.locator("#moved")).to_contain_text("With 9 measurements")
+    expect(page.locator("#suggested")).to_contain_text("after your 9 measurements")
+    assert asked.value.post_data_json["model"] != ten
+    nine = re.search(r": ([\d.]+ ms)", page.inner_text("#moved"))
+    assert nine[1] in page.locator("#suggested .row").first.inner_text()
+    page.fill("#threads", "2")
+    with page.expect_response("**/v1/adapt"):
+        page.press("#threads", "Tab")
+    expect(page.locator("#suggested")).to_be_empty()
+    with page.expect_response("**/v1/suggest") as found:
+        page.click("#suggest")
+    assert found.value.ok
 
 
 def test_fronts_are_clicked_through(page: Any, accessible: Callable[[Any], None]) -> None:

@@ -42,6 +42,7 @@ def test_others_get_404(serve: Any, tmp_path: Path) -> None:
         ("POST", "which", {"network": id, "max_latency_ms": 9}),
         ("POST", "suggest", device | {"network": id}),
         ("POST", "suggest", device | {"among": [id]}),
+        ("POST", "suggest", device | {"model": adapted}),
         ("POST", "adapt", device | {"measurements": measurements}),
         ("POST", "adapt", device | {"measurements": measurements, "model": adapted}),
         ("POST", "forecast", {"network": id, "model": adapted}),

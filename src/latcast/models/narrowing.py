@@ -15,6 +15,7 @@ from latcast.networks import Networks, kernel_runs, working_kernels
 from .joint import JointPredictor
 from .joint._effects import Effects
 from .joint._fit import SCATTER
+from .joint._observations import digests
 from .joint._work import CLASSES, class_of
 
 Floats = npt.NDArray[np.float64]
@@ -101,6 +102,16 @@ def knows_kinds(predictor: JointPredictor, networks: Networks) -> npt.NDArray[np
     seen = {CLASSES.index(name) for name in predictor._seen if name in CLASSES[:-1]}
     new = ~np.isin(class_of(networks), list(seen))
     return np.asarray(networks.counts @ new.astype(np.float64) == 0)
+
+
+def was_measured(predictor: JointPredictor, networks: Networks) -> npt.NDArray[np.bool_]:
+    """Whether a predictor was adapted to a measurement of each network, (n,).
+
+    Measuring one again tells of its own time, which has been told, and little of others.
+    """
+    if predictor._measured is None:
+        return np.zeros(len(networks), dtype=bool)
+    return np.isin(digests(networks), predictor._measured.names)
 
 
 def doubt_shares(predictor: JointPredictor, graph: Graph) -> Floats:

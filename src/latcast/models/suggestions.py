@@ -24,7 +24,7 @@ from latcast.report.text import factor_text, interval_column, ms_column, ms_text
 
 from .forecast_records import ForecastKernel
 from .joint import JointPredictor
-from .narrowing import Narrowing, doubt_shares, knows_kinds, telling
+from .narrowing import Narrowing, doubt_shares, knows_kinds, telling, was_measured
 from .quantized_network import as_asked, in_own_precision
 from .query import Resolved, TargetQuery
 from .resolve import resolve_one
@@ -378,6 +378,9 @@ def suggest_on(
         raise ValueError(
             f"kernels like those of a network must be known on {predictor.target}; those of none "
             "in the corpus are: name networks to choose among"
+            if among is None
+            else f"a network to choose among must be left to measure on {predictor.target}; what "
+            "was adapted to is left out: name others"
         )
     chosen, now, left = telling(predictor, kernels, samples)
     reaches = [
@@ -461,18 +464,23 @@ def _read(network: Network, batch: int, options: ReadOptions | None = None) -> G
 def _candidates(
     predictor: JointPredictor, graph: Graph | None, among: Sequence[Network] | None
 ) -> tuple[list[str], Networks]:
-    """Names and kernels of what can be measured, for a graph or for all of them."""
+    """Names and kernels of what can be measured, for a graph or for all of them.
+
+    What the predictor was adapted to is left out.
+    """
     target = predictor._as_fused
     if among is not None:
         graphs = [_read(item, target.batch) for item in among]
-        names = list(map(name_of, among))
-        return names, Networks.of(graphs, target)
+        names, kernels = list(map(name_of, among)), Networks.of(graphs, target)
+        kept = np.flatnonzero(~was_measured(predictor, kernels))
+        return [names[n] for n in kept], kernels.select(kept)
     from latcast.networks.corpus import read_corpus
 
     corpus = read_corpus()
     names = [n for n in corpus.names if n.startswith(_OF_CORPUS) and "/" not in n]
     kernels = corpus.networks(names, target.runtime, target.batch, target.precision)
-    known, ms = knows_kinds(predictor, kernels), predictor.predict(kernels)
+    ms = predictor.predict(kernels)
+    known = knows_kinds(predictor, kernels) & ~was_measured(predictor, kernels)
     usual = np.median(ms[known] if known.any() else ms)
     if graph is not None:
         usual = predictor.predict(graph)[0]

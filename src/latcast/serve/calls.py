@@ -232,6 +232,7 @@ def _suggest(asked: Asked) -> Record:
 
     device, network = asked.pop("device"), asked.pop("network", None)
     check_names([n for n in (device, asked.get("similar_to")) if n])
+    device = asked.pop("model", device)
     if network is None:
         for name in ("shapes", "batch_axis", "trip_count"):
             if name in asked:

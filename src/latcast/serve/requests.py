@@ -148,6 +148,10 @@ class SuggestRequest(Target, FileInputs):
     """Networks to measure on a device, for the forecast of one network or of all."""
 
     device: DeviceName
+    model: Name | None = Field(
+        None, description="Id of an adapted model, in the device's place: what it was adapted to "
+        "is known, and not suggested again.",
+    )  # fmt: skip
     network: Name | None = None
     name: Annotated[str, Field(max_length=1_000)] | None = None
     samples: Annotated[int, Field(ge=1, le=1_000)] = 5

@@ -148,6 +148,28 @@ def test_the_command_names_networks_and_layers(latcast: Any, file: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_what_was_adapted_to_is_not_suggested_again(
+    latcast: Any, file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(Variant.parse("resnet-18").to_onnx(1))
+    graph, target = library.read_graph(other), library.Target.parse("pixel-7/ncnn/b1")
+    before = library.suggest_for(file, "pixel-7", runtime="ncnn", samples=1)
+    known = library.load(before.target, networks=graph)
+    measured = library.data.NetworkDataset((graph,), [2 * known.predict(graph)[0]], target)
+    known.adapt(measured).save(tmp_path / "own.latcast")
+    own = str(tmp_path / "own.latcast")
+    after = library.suggest_for(file, own, samples=1)
+    assert after.latency_ms > 1.2 * before.latency_ms
+    none = library.suggest_for(file, own, among=[other])
+    assert (none.candidates, none.networks) == (0, ())
+    with pytest.raises(ValueError, match="what was adapted to is left out"):
+        library.suggest_on(own, among=[other])
+    few = library.suggest_on(own, among=[other, file])
+    assert [n.network for n in few.networks] == [str(file)]
+
+
+@pytest.mark.slow
 def test_the_command_names_networks_that_tell_of_all(latcast: Any, tmp_path: Path) -> None:
     record = latcast.json("suggest", "--device", "pixel-7", "--samples", 3)
     assert record == json.loads(json.dumps(library.suggest_on("pixel-7", samples=3).to_dict()))

@@ -72,16 +72,20 @@ const adapt = latest(async () => {
     for (const n of history.keys()) if (n > known.length) history.delete(n);
     showHistory();
     changed();
+    if (isSuggesting) suggest();
   } catch (error) {
     if (own === history) tell($("moved"), error);
   }
 });
 
 const suggesting = turns();
+/** Whether suggestions are shown: they follow the measurements. */
+let isSuggesting = false;
 
 /** What was forecast is of another network, device or target now. */
 const anew = () => {
   history = new Map();
+  isSuggesting = false;
   $("measured-this").disabled = $("suggest").disabled = !(state.network && device());
   suggesting();
   $("suggested").replaceChildren();
@@ -89,18 +93,26 @@ const anew = () => {
   else showHistory();
 };
 
+/** What was adapted is of another device or target. */
+const anewElsewhere = () => {
+  state.model = null;
+  anew();
+};
+
 const suggest = async () => {
-  const place = $("suggested"), isLast = suggesting();
+  const place = $("suggested"), isLast = suggesting(), model = state.model;
+  isSuggesting = true;
   place.textContent = "looking for what tells most …";
   place.classList.remove("warn");
   try {
     const { name, ...network } = ofNetwork();
-    const found = await post("v1/suggest", { device: device(), ...network, name, ...target(), coverage: coverage() });
+    const found = await post("v1/suggest", { device: device(), model: model?.id, ...network, name, ...target(),
+      coverage: coverage() });
     if (!isLast()) return;
     const steps = [...(found.itself ? [found.itself] : []), ...found.networks];
     place.replaceChildren(el("p", {}, "Measure these on the device, the one that narrows the interval most first " +
       "(latcast measure); intervals are those to expect after it and those before it" +
-      (rows.some((row) => row.ms > 0) ? ", without what you have measured above:" : ":")));
+      (model ? `, and after your ${model.count === 1 ? "measurement" : `${model.count} measurements`}:` : ":")));
     const list = el("div");
     place.append(list);
     bars(list, steps.map((step) => [step.network,
@@ -128,14 +140,15 @@ export const begin = () => {
     show();
   });
   $("suggest").addEventListener("click", suggest);
-  $("measured-on").addEventListener("change", anew);
+  $("measured-on").addEventListener("change", anewElsewhere);
   document.addEventListener("network", anew);
   document.addEventListener("devices", () => {
     const before = device();
     $("measured-on").replaceChildren(...state.devices.map((name) => el("option", { value: name }, name)));
     if (state.devices.includes(before)) $("measured-on").value = before;
-    if (device() !== before) anew();
+    if (device() !== before) anewElsewhere();
   });
-  for (const id of ["batch", "threads", "runtime", "coverage"]) $(id).addEventListener("change", anew);
-  for (const box of document.querySelectorAll("[name=precision]")) box.addEventListener("change", anew);
+  $("coverage").addEventListener("change", anew);
+  for (const id of ["batch", "threads", "runtime"]) $(id).addEventListener("change", anewElsewhere);
+  for (const box of document.querySelectorAll("[name=precision]")) box.addEventListener("change", anewElsewhere);
 };
