@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from latcast.data import ACCURACY, ENERGY_MJ, Dataset, read
 from latcast.data._audited import SEVERITIES, Audited
 from latcast.data.audit import Finding, audit, check_near_zero
+from latcast.data.evidence import evidence_rows
 from latcast.devices import Target
 from latcast.spaces import space
 
@@ -60,6 +62,10 @@ def found(data: Dataset) -> dict[str, Finding]:
     assert ranks == sorted(ranks)
     for finding in findings:
         json.dumps(finding.evidence, allow_nan=False)
+        told = [label for label, _ in evidence_rows(finding)]
+        assert len(set(told)) == len(told)
+        # In words: a key of its own tells no unit, and no share from a percentage.
+        assert not any(re.search("percent|share|_", label) for label in told), told
         assert all((finding.message, finding.consequence, finding.advice))
     return by_kind
 

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pytest
 
-from latcast.devices import Device, devices
 from latcast.report.reading import HOMES
 from latcast.report.record import RECORDS, Failure, read_record, record_class
-
-
-def example(hint: Any, *, full: bool) -> Any:
-    """A value of a type; without ``full`` the least that it may be."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        some = [a for a in arguments if a is not NoneType]
-        return example(some[-1 if full else 0], full=full) if full or len(some) == 2 else None
-    if is_dataclass(hint):
-        assert isinstance(hint, type)
-        if hint is Device:  # which checks its figures
-            return devices()["raspberry-pi-4"]
-        hints = get_type_hints(hint)
-        return hint(**{f.name: example(hints[f.name], full=full) for f in fields(hint) if f.init})
-    kind = origin or hint
-    if kind is Any:
-        return {"d": [1, "two"], "e": None}
-    if issubclass(kind, Mapping):
-        key, inner = arguments or (str, int)
-        return {example(key, full=full): example(inner, full=full)} if full else {}
-    if kind is tuple and arguments[-1] is not Ellipsis:
-        return tuple(example(a, full=full) for a in arguments)
-    if issubclass(kind, Sequence) and kind is not str:
-        found = [example(arguments[0], full=full)] * 2 if full else []
-        return found if kind is list else tuple(found)
-    return {str: "text", int: 3, float: 1.5 if full else float("nan"), bool: full}[kind]
+from tests.makers.records import example
 
 
 def test_every_schema_has_a_home() -> None:

@@ -389,7 +389,7 @@ def test_plot_draws_the_declared_figures_without_pyplot() -> None:
     assert picture._repr_png_().startswith(b"\x89PNG")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=ROOT)
-    with pytest.raises(ValueError, match="has no figure"):
+    with pytest.raises(ValueError, match="must have numbers to draw; What was found: it has none"):
         EXAMPLE.plot()
 
 

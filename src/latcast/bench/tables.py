@@ -43,6 +43,7 @@ class Scores(Record):
 
     schema = "bench"
     frame = "rows"
+    no_figure = "one row has nothing to compare with"
 
     bench: str
     rows: Rows

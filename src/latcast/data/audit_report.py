@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latcast.report.markup import number_text
+from latcast.report import charts
+from latcast.report.axis import Axis
+from latcast.report.figure import Figure, Series
 from latcast.report.record import Record, Section
-from latcast.report.table import Column, Table, pairs
+from latcast.report.table import Column, Table
 
+from ._audited import SEVERITIES
 from ._dataset import Dataset
 from ._formats import Source, read
 from .audit import Finding, audit
+from .evidence import concerned, evidence_tables
 
 if TYPE_CHECKING:
     from latcast.devices import Target
@@ -41,6 +45,7 @@ class AuditReport(Record):
 
     schema = "audit"
     frame = "issues"
+    no_figure = "its issues are texts, none of which counts rows"
 
     dataset: str
     target: str
@@ -65,9 +70,20 @@ class AuditReport(Record):
     def answer(self) -> str:
         return _found_text(self.issues, f"{self.rows:,} rows")
 
+    def figures(self) -> Iterator[Figure]:
+        rows = [
+            (f"{_kind(issue)} ({issue.severity})", 100 * count / self.rows)
+            for issue in self.issues
+            if (count := concerned(issue)) is not None
+        ]
+        if rows:
+            yield charts.bars("Rows that an issue is about", rows, "% of the rows", of="issue")
+
     def sections(self) -> Iterator[Section]:
         first, *_ = self.parts()
         yield "The dataset", [first]
+        for figure in self.figures():
+            yield figure.title, [figure]
         yield from _issue_sections(self.issues)
 
     def parts(self) -> Iterator[Table | str]:
@@ -130,6 +146,7 @@ class TablesAudit(Record):
 
     schema = "tables-audit"
     frame = "tables.issues"
+    no_figure = "nothing was found in its tables"
 
     folder: str
     tables: tuple[AuditedTable, ...]
@@ -154,12 +171,32 @@ class TablesAudit(Record):
         issues = tuple(issue for t in self.tables for issue in t.issues)
         return _found_text(issues, f"{len(self.tables)} tables of {rows:,} rows")
 
+    def figures(self) -> Iterator[Figure]:
+        places, counts = range(len(self.tables)), [
+            Counter(issue.severity for issue in t.issues) for t in self.tables
+        ]  # fmt: skip
+        series = tuple(
+            Series(
+                f"{name}s", [c[name] for c in counts], places, "bars",
+                labels=[f"{t.table}: {c[name]} {name}s" for t, c in zip(self.tables, counts,
+                                                                        strict=True)],
+            )
+            for name in SEVERITIES
+            if any(c[name] for c in counts)
+        )  # fmt: skip
+        if series:
+            names = Axis("table", names=[t.table for t in self.tables],
+                         notes=[str(len(t.issues)) for t in self.tables])  # fmt: skip
+            yield Figure("Issues by table", Axis("issues"), names, series)
+
     def sections(self) -> Iterator[Section]:
         columns = (
             Column("table", "table"),
             *(Column(n, n, ",") for n in ("rows", "usable", "networks", "chips", "settings")),
             Column("issues", lambda t: len(t.issues)),
         )
+        for figure in self.figures():
+            yield figure.title, [figure]
         yield "The tables", [Table(columns, self.tables)]
         for one in self.tables:
             for heading, parts in _issue_sections(one.issues):
@@ -181,31 +218,26 @@ def _found_text(issues: Sequence[Finding], where: str) -> str:
     if not issues:
         return f"The audit found nothing in {where}."
     counts = Counter(issue.severity for issue in issues)
-    told = [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items()]
-    return f"The audit found {' and '.join(told)} in {where}; the first: {issues[0].kind}."
+    *told, last = [f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items()]
+    all_told = f"{', '.join(told)} and {last}" if told else last
+    first = issues[0].message.partition(";")[0].rstrip(".")
+    return f"The audit found {all_told} in {where}; the first: {first}."
 
 
 def _issue_sections(issues: Sequence[Finding]) -> Iterator[Section]:
     """Each issue under a heading of its own."""
     for issue in issues:
-        evidence = [(k.replace("_", " "), _fact(v)) for k, v in issue.evidence.items()
-                    if isinstance(v, int | float | str)]  # fmt: skip
         parts: list[Table | str] = [
             issue.message[:1].upper() + issue.message[1:],
             f"What follows: {issue.consequence}",
             f"What to do: {issue.advice}",
+            *evidence_tables(issue),
         ]
-        if examples := issue.evidence.get("examples"):
-            columns = [Column(n.replace("_", " "), n, _fact) for n in examples[0]]
-            parts.append(Table(columns, examples))
-        elif evidence:
-            parts.append(pairs(("evidence", "value"), evidence))
-        yield f"{issue.severity.capitalize()}: {issue.kind.replace('_', ' ')}", parts
+        yield f"{issue.severity.capitalize()}: {_kind(issue)}", parts
 
 
-def _fact(value: Any) -> str:
-    """A fact of an issue: of a number with a fraction four digits."""
-    return number_text(value) if isinstance(value, float) else str(value)
+def _kind(issue: Finding) -> str:
+    return issue.kind.replace("-", " ")
 
 
 def audit_of(

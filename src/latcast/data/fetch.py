@@ -22,6 +22,8 @@ from urllib.request import Request, urlopen
 
 from latcast._limits import MAX_FILE_BYTES
 from latcast._names import unknown_name
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 
@@ -86,6 +88,17 @@ class DataSources(Record):
             )
         )  # fmt: skip
 
+    def answer(self) -> str:
+        fetched = [x.name for x in self.sources if x.file_count]
+        return (
+            f"{len(self.sources)} public sources are read, and {len(fetched)} of them fetched by "
+            f"latcast data fetch: {', '.join(fetched)}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [(x.name, x.total_bytes / 1e6) for x in self.sources if x.total_bytes]
+        yield charts.bars("Sizes of what is fetched", rows, "MB", of="source")
+
     def parts(self) -> Iterator[Table | str]:
         columns = (
             Column("source", "name"),
@@ -93,6 +106,7 @@ class DataSources(Record):
             Column("repository", "repository"),
             Column("licence", "licence"),
             Column("files", lambda x: x.file_count or None),
+            Column("MB", lambda x: x.total_bytes or None, ".1f", 1e-6),
         )
         yield Table(columns, self.sources)
         yield "fetched by latcast data fetch NAME; those without files are read, not fetched"
@@ -139,6 +153,9 @@ class Fetched(Record):
     files: tuple[FetchedFile, ...]
     notes: tuple[str, ...]
 
+    def headline(self) -> str:
+        return f"{self.source}, as it was fetched"
+
     def answer(self) -> str:
         known = sum(x.verified is True for x in self.files)
         return (
@@ -146,10 +163,15 @@ class Fetched(Record):
             "the SHA-256 that is known."
         )
 
+    def figures(self) -> Iterator[Figure]:
+        rows = [(os.path.relpath(x.path, self.folder), x.bytes / 1e6) for x in self.files]
+        largest = sorted(rows, key=lambda row: -row[1])
+        yield charts.bars("Sizes of the files", largest, "MB", of="file")
+
     def parts(self) -> Iterator[Table | str]:
         columns = (
             Column("file", lambda x: os.path.relpath(x.path, self.folder)),
-            Column("", "state"),
+            Column("state", "state"),
             Column("bytes", "bytes", ","),
             Column("SHA-256", lambda x: x.sha256[:16]),
             Column("as known", "verified"),

@@ -329,6 +329,7 @@ class DeviceList(Record):
 
     schema = "devices"
     frame = "devices"
+    no_figure = "fewer than two have a known peak"
 
     devices: tuple[Device, ...]
 

@@ -304,6 +304,7 @@ class Inspection(Record):
 
     schema = "inspection"
     frame = "layers"
+    no_figure = "its layers compute nothing"
 
     network: str
     inputs: tuple[GraphInput, ...]

@@ -342,11 +342,19 @@ class FleetRecord(Record):
     def answer(self) -> str:
         return _told_of(self.campaigns)
 
+    def figures(self) -> Iterator[Figure]:
+        yield self._runs()
+        yield from _figures_of(self.campaigns)
+
+    def _runs(self) -> Figure:
+        rows = [(host, float(runs)) for host, runs in sorted(self.runs_by_host.items())]
+        return charts.bars("Runs by host", rows, "runs", of="host", form=",.0f")
+
     def sections(self) -> Iterator[Section]:
         for campaign in self.campaigns:
             for heading, parts in campaign.sections():
                 yield f"{heading} ({campaign.target})", parts
-        yield "hosts", [*self.parts()][-1:]
+        yield "hosts", [self._runs(), *[*self.parts()][-1:]]
 
     def parts(self) -> Iterator[Table | str]:
         for campaign in self.campaigns:
@@ -440,9 +448,24 @@ class CampaignsRecord(Record):
         ]
         return f"{'; '.join(told)}." if told else _told_of(self.campaigns)
 
+    def figures(self) -> Iterator[Figure]:
+        if self.factors:
+            yield self._factors()
+        yield from _figures_of(self.campaigns)
+
+    def _factors(self) -> Figure:
+        rows = [(f"{f.precision} against {f.than}", f.median, f.lowest, f.highest)
+                for f in self.factors]  # fmt: skip
+        return charts.intervals(
+            "Latencies of both precisions", rows, of="precision", label="times as long",
+            guide=Guide("as long", x=1.0), note=charts.note_in(".3g", ""),
+            caption="The median of the networks; bars reach from the least to the greatest factor.",
+        )  # fmt: skip
+
     def sections(self) -> Iterator[Section]:
         if self.factors:
-            yield "latencies of both precisions", [Table(_FACTOR_COLUMNS, self.factors)]
+            table = Table(_FACTOR_COLUMNS, self.factors)
+            yield "latencies of both precisions", [self._factors(), table]
         for campaign in self.campaigns:
             for heading, parts in campaign.sections():
                 yield f"{heading} ({campaign.target})", parts
@@ -456,6 +479,12 @@ class CampaignsRecord(Record):
     def doubts(self) -> Iterator[str]:
         for campaign in self.campaigns:
             yield from (f"{campaign.target}: {text}" for text in campaign.doubts())
+
+
+def _figures_of(campaigns: Sequence[CampaignRecord]) -> Iterator[Figure]:
+    for campaign in campaigns:
+        for figure in campaign.figures():
+            yield replace(figure, title=f"{figure.title} ({campaign.target})")
 
 
 def _told_of(campaigns: Sequence[CampaignRecord]) -> str:

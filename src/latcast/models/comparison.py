@@ -138,6 +138,7 @@ class Comparison(Record):
 
     schema = "comparison"
     frame = "networks"
+    no_figure = "the two have no network in common"
 
     a: str
     b: str

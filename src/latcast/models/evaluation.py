@@ -197,6 +197,7 @@ class Evaluation(Record):
     """
 
     schema = "evaluation"
+    no_figure = "there is neither a row nor a coverage to show"
 
     model: str
     data: str

@@ -109,6 +109,7 @@ class ArchsForecast(Record):
 
     schema = "architectures-forecast"
     frame = "devices.architectures"
+    no_figure = "no device has an answer"
 
     devices: tuple[ArchsOnTarget, ...]
 
@@ -149,7 +150,7 @@ class ArchsForecast(Record):
         elif rows:
             yield charts.intervals("Forecast", rows, of="target")
         for d in answered:
-            if len(d.architectures) == 1:
+            if len(d.architectures) == 1 and d.architectures[0].blocks:
                 blocks = [(b.block, b.ms) for b in d.architectures[0].blocks]
                 title = f"Where the milliseconds go on {d.device}"
                 yield charts.bars(title, sorted(blocks, key=lambda b: -b[1])[:15], "ms", of="block")

@@ -9,8 +9,10 @@ from pathlib import Path
 from latcast.data import Quantity, quantity
 from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Record
-from latcast.report.table import MISSING, Column, Table, lazy
+from latcast.report.table import AT_ONCE, MISSING, Column, Table, lazy
 from latcast.report.text import shared_notes
 from latcast.spaces import Archs, SearchSpace
 
@@ -72,6 +74,7 @@ class QuantityForecast(Record):
 
     schema = "quantity-forecast"
     frame = "devices.networks"
+    no_figure = "no model has an answer"
 
     quantity: str
     unit: str
@@ -82,6 +85,41 @@ class QuantityForecast(Record):
     def errors(self) -> list[str]:
         """The errors of models that cannot answer."""
         return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    def headline(self) -> str:
+        label = quantity(self.quantity).label
+        return f"{label[:1].upper()}{label[1:]} of networks on targets"
+
+    def answer(self) -> str:
+        of, told = quantity(self.quantity), []
+        for d in self._answered:
+            values = [row.value for row in d.networks[:AT_ONCE]]
+            low, high = (f"{end:{of.format}}" for end in (min(values), max(values)))
+            what = d.networks[0].network if len(values) == 1 else f"{len(d.networks):,} networks"
+            span = low if len(values) == 1 else f"{low} to {high}"
+            told.append(f"{what} {'has' if len(values) == 1 else 'have'} {span} on {d.target}")
+        head = f"{of.label[:1].upper()}{of.label[1:]}, {self.unit}"
+        return f"{head}: {'; '.join(told)}." if told else "No model has an answer."
+
+    @property
+    def _answered(self) -> list[ValuesOnTarget]:
+        return [d for d in self.devices if d.error is None and d.networks]
+
+    def figures(self) -> Iterator[Figure]:
+        of = quantity(self.quantity)
+        rows = [
+            (f"{d.target}" + (f", {row.network}" if len(d.networks) > 1 else ""),
+             row.value, row.lower, row.upper)
+            for d in self._answered for row in d.networks[: charts.MAX_ROWS]
+        ]  # fmt: skip
+        if rows:
+            yield charts.intervals(
+                f"{of.label[:1].upper()}{of.label[1:]}", rows, of="target",
+                label=f"{of.label}, {of.unit}",
+                note=charts.note_in(of.format, of.unit),
+                caption=f"Points are forecasts, bars {100 * self.coverage:g} % intervals."
+                + (f" The first {charts.MAX_ROWS}." if len(rows) > charts.MAX_ROWS else ""),
+            )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         of = quantity(self.quantity)

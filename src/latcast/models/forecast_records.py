@@ -270,6 +270,7 @@ class NetworkForecast(Record):
 
     schema = "network-forecast"
     frame = "devices"
+    no_figure = "no device has an answer"
 
     file: str | None
     network: NetworkCosts

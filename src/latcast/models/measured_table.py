@@ -147,10 +147,14 @@ class ConvertedTable(Record):
     """
 
     schema = "converted-lookup-table"
+    no_figure = "the table itself is in the file"
 
     model: str
     target: str
     resolutions: list[int]
+
+    def answer(self) -> str:
+        return f"{self.model} forecasts {self.target} by Once-For-All's own lookup table."
 
     def parts(self) -> Iterator[Table | str]:
         yield f"{self.target}: resolutions {', '.join(map(str, self.resolutions))}"

@@ -180,6 +180,7 @@ class ModelCard(Record):
     """
 
     schema = "model"
+    no_figure = "its card tells neither of intervals nor of families"
 
     name: str
     kind: str
@@ -274,6 +275,13 @@ class ModelList(Record):
 
     def answer(self) -> str:
         return f"{len(self.models)} models are shipped."
+
+    def figures(self) -> Iterator[Figure]:
+        errors = ((m.name, look_up(m, "card.metrics.mape")) for m in self.models if m.space)
+        rows = sorted(((n, e) for n, e in errors if e is not None), key=lambda row: row[1])
+        caption = "On rows of the same target that they have not seen."
+        label = "mean absolute error, %"
+        yield charts.bars("Errors of models of spaces", rows, label, of="model", caption=caption)
 
     def parts(self) -> Iterator[Table | str]:
         of_any = [m for m in self.models if m.space is None and m.sources is None]

@@ -48,12 +48,16 @@ class PushedModel(Record):
     """
 
     schema = "pushed-model"
+    no_figure = "it is an address"
 
     model: str
     address: str
     url: str
     commit: str
     bytes: int
+
+    def answer(self) -> str:
+        return f"{self.model} is at {self.address} now."
 
     def parts(self) -> Iterator[Table | str]:
         yield f"pushed {self.model} ({bytes_text(self.bytes)}) to {self.address}: {self.url}"

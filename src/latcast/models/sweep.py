@@ -92,6 +92,7 @@ class NetworkSweep(Record):
 
     schema = "network-sweep"
     frame = "points"
+    no_figure = "no device has an answer"
 
     file: str
     side: str

@@ -91,6 +91,7 @@ class Training(Made):
     """
 
     schema = "training"
+    no_figure = "it has neither intervals nor families of networks"
 
     model: str | None
     predictor: str
@@ -349,6 +350,7 @@ class Adaptation(Made):
     """
 
     schema = "adaptation"
+    no_figure = "it was scored on no other networks"
 
     model: str | None
     base: str

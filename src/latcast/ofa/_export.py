@@ -53,6 +53,7 @@ class Export(Record):
     """
 
     schema = "export"
+    no_figure = "what is exported is told in words"
 
     file: str
     format: str
@@ -69,6 +70,9 @@ class Export(Record):
     skipped_images: list[str]
     macs: int
     params: int
+
+    def answer(self) -> str:
+        return f"{self.file} holds one network of {self.space}, as {self.format}."
 
     def parts(self) -> Iterator[Table | str]:
         yield (

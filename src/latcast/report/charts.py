@@ -32,6 +32,16 @@ def interval_note(value: float | None, lower: float | None, upper: float | None)
     return f"{ms_text(value)} ms" if low == high else f"{ms_text(value)} ms ({low} – {high})"
 
 
+def note_in(form: str, unit: str) -> Callable[[float | None, float | None, float | None], str]:
+    """Return what writes a value and its interval in a unit, for :func:`intervals`."""
+
+    def note(value: float | None, lower: float | None, upper: float | None) -> str:
+        ends = "" if lower is None or upper is None else f" ({lower:{form}} – {upper:{form}})"
+        return f"{value:{form}} {unit}".rstrip() + ends
+
+    return note
+
+
 def is_wide(values: Sequence[float | None]) -> bool:
     """Return whether values are so far apart that an axis should count decades."""
     known = [v for v in values if v is not None and isfinite(v)]

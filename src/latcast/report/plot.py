@@ -36,7 +36,7 @@ def picture(figures: Sequence[Figure]) -> Picture:
         ModuleNotFoundError: matplotlib is not installed.
     """
     if not figures:
-        raise ValueError("this record has no figure; to_polars() has its rows")
+        raise ValueError("there must be a figure to draw; got none")
     heights = [max(HEIGHT / 2, 1 + ROW * len(f.y.names)) if f.y.names else HEIGHT for f in figures]
     made = _shown(figsize=(WIDTH, sum(heights)), layout="constrained")
     every = made.subplots(len(figures), squeeze=False, height_ratios=heights)[:, 0]

@@ -54,11 +54,13 @@ class Record(Tabular):
         schema: name of the JSON's shape, kept as long as a script could rely on it.
         version: counts up when a key is renamed, dropped or changes its meaning.
         frame: the field whose items are the rows of :meth:`to_polars`; None makes one row.
+        no_figure: why :meth:`plot` has nothing to draw, where it has nothing.
     """
 
     schema: ClassVar[str] = ""
     version: ClassVar[int] = 1
     frame: ClassVar[str | None] = None
+    no_figure: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -157,7 +159,8 @@ class Record(Tabular):
             found = [item for _, item in inner]
         if not self.frame:
             rows = [dict(_flat(found[0]))]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        # An option may be a number in one row and a name in another: such columns are texts.
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
 
     def to_text(self) -> str:
         """As the command line prints it."""
@@ -167,12 +170,17 @@ class Record(Tabular):
         """Its figures, drawn by matplotlib's objects one below the other; pyplot has no part.
 
         Raises:
-            ValueError: it has no figure.
+            ValueError: it has nothing to draw; the message says what it lacks.
             ModuleNotFoundError: matplotlib is not installed.
         """
         from .plot import picture
 
-        return picture(list(self.figures()))
+        if not (figures := list(self.figures())):
+            raise ValueError(
+                f"a record must have numbers to draw; {self.headline()}: "
+                f"{self.no_figure or 'it has none'}. to_polars() and to_html() show what it has"
+            )
+        return picture(figures)
 
     def _repr_html_(self) -> str:
         """As a notebook shows it: the answer, the figures, the tables' first rows, the doubts."""
@@ -265,6 +273,7 @@ class Failure(Record):
     """
 
     schema = "error"
+    no_figure = "an error is a text"
 
     error: str
     exit_code: int

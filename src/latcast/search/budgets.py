@@ -106,6 +106,7 @@ class BudgetCheck(Record):
 
     schema = "budget-check"
     frame = "budgets"
+    no_figure = "no budget could be checked"
 
     file: str
     is_met: bool

@@ -130,6 +130,7 @@ class DeviceRanking(Record):
 
     schema = "device-ranking"
     frame = "targets"
+    no_figure = "no device has an answer"
 
     network: str
     max_latency_ms: float
@@ -163,6 +164,8 @@ class DeviceRanking(Record):
 
     def figures(self) -> Iterator[Figure]:
         rows = [(t.target, t.latency_ms, t.lower_ms, t.upper_ms) for t in self._best()]
+        if not rows:
+            return
         caption = (
             f"The best target of each device, by its chance; bars are {100 * self.coverage:g} % "
             "intervals, the dashed line is the budget."

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from math import log10
 
+from latcast.report import charts
+from latcast.report.figure import Figure
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 
@@ -49,6 +52,11 @@ class SpaceList(Record):
 
     def answer(self) -> str:
         return f"{len(self.spaces)} search spaces are known."
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [(s.name, log10(s.gene_combinations)) for s in self.spaces]
+        yield charts.bars("Sizes of the spaces", rows, "gene combinations, powers of ten",
+                          of="space")  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         columns = Column("space", "name"), Column("description", "description")
@@ -94,6 +102,10 @@ class SpaceDetails(Record):
             f"{self.name} has {self.gene_combinations:,} combinations of {len(self.genes)} genes, "
             f"made of {self.block_table_rows:,} distinct blocks."
         )
+
+    def figures(self) -> Iterator[Figure]:
+        rows = [(name, float(len(choices))) for name, choices in self.genes.items()]
+        yield charts.bars("Choices of every gene", rows, "choices", of="gene")
 
     def parts(self) -> Iterator[Table | str]:
         yield f"{self.name}: {self.description}"

@@ -78,6 +78,7 @@ class NetworkNames(Record):
     """
 
     schema = "network-names"
+    no_figure = "they are names alone"
 
     package: str
     networks: tuple[str, ...]

@@ -165,6 +165,7 @@ class HostRecord(Record):
     """
 
     schema = "host"
+    no_figure = "what a machine has and lacks is told in words"
 
     host: str
     system: str
@@ -176,6 +177,17 @@ class HostRecord(Record):
     runtimes: dict[str, str | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+
+    def headline(self) -> str:
+        return f"{self.host} as a machine that measures"
+
+    def answer(self) -> str:
+        if self.missing:
+            count = len(self.missing)
+            what = "a thing is" if count == 1 else f"{count} things are"
+            return f"{self.host} cannot measure yet: {what} missing."
+        with_these = f" by {', '.join(self.runtimes)}" if self.runtimes else ""
+        return f"{self.host} is ready to measure{with_these}."
 
     def parts(self) -> Iterator[Table | str]:
         rows = [

@@ -13,7 +13,7 @@ from latcast.models.evaluation import evaluate
 from latcast.report import charts
 from latcast.report.figure import Figure
 from latcast.report.record import Record
-from latcast.report.table import Column, Table, lazy, numbered
+from latcast.report.table import AT_ONCE, Column, Table, lazy, numbered
 from latcast.spaces import Archs
 
 from ._base import AccuracyModel
@@ -61,6 +61,7 @@ class AccuracyTraining(Record):
     """
 
     schema = "accuracy-training"
+    no_figure = "the model states no uncertainty"
 
     model: str
     name: str
@@ -98,6 +99,7 @@ class AccuracyEvaluation(Record):
     """
 
     schema = "accuracy-evaluation"
+    no_figure = "the model states no uncertainty"
 
     model: str
     data: str
@@ -173,6 +175,30 @@ class AccuracyPrediction(Record):
             return [PredictedAccuracy(*values, arch) for values, arch in rows]
 
         return cls(name, archs.space.name, lazy(len(archs), predicted))
+
+    def headline(self) -> str:
+        return f"Accuracy of architectures of {self.space}"
+
+    def answer(self) -> str:
+        top1 = [100 * row.accuracy for row in self.predicted[:AT_ONCE]]
+        if len(top1) == 1:
+            return f"The architecture has a top-1 of {top1[0]:.2f} % by {self.model}."
+        return (
+            f"{len(self.predicted):,} architectures have a top-1 of {min(top1):.2f} to "
+            f"{max(top1):.2f} % by {self.model}."
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        rows: list[charts.Interval] = []
+        for n, row in enumerate(self.predicted[: charts.MAX_ROWS]):
+            value, off = 100 * row.accuracy, 100 * (row.uncertainty or 0.0)
+            ends = (None, None) if row.uncertainty is None else (value - off, value + off)
+            rows.append((f"architecture {n}", value, *ends))
+        more = f" The first {charts.MAX_ROWS}." if len(self.predicted) > charts.MAX_ROWS else ""
+        yield charts.intervals(
+            "Accuracy", rows, of="architecture", label="top-1, %", note=charts.note_in(".2f", "%"),
+            caption=f"Bars reach a standard deviation of the model to each side.{more}",
+        )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
         columns = (

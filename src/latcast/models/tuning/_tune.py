@@ -233,6 +233,7 @@ class TuningRecord(Made):
 
     schema = "tuning"
     frame = "trials"
+    no_figure = "no trial has a score"
 
     study: str
     storage: str | None

@@ -160,6 +160,7 @@ class VerificationRecord(Record):
 
     schema = "verified-search"
     frame = "found"
+    no_figure = "no network was measured"
 
     model: str
     seed: int
