@@ -26,21 +26,16 @@ class Change:
 
     Attributes:
         cases: of which records, as a glob such as ``predict-*``.
-        path: where in them, keys (as recorded) and positions with dots between, as a glob such as
+        path: where in them, keys and positions with dots between, as a glob such as
             ``*.devices.*.ms``.
-        kind: ``renamed`` (the last key of ``path`` is ``to`` now), ``dropped`` (it is gone),
-            ``added`` (it is new; of a list, at its
-            end), ``value`` (any value will do, or ``to`` where that is not None),
-            ``wrapped`` (what stood here stands under the key ``to`` of an object now).
-        because: the move, and why.
-        to: see ``kind``.
+        kind: ``added`` (it is new; of a list, at its end), or ``value`` (any will do).
+        because: why.
     """
 
     cases: str
     path: str
     kind: str
     because: str
-    to: Any = None
 
 
 def differences(
@@ -59,24 +54,13 @@ def differences(
         relative: of numbers; they may also differ by ``ABSOLUTE``.
         path: where we are.
     """
-    mine = [c for c in changes if fnmatchcase(path, c.path)]
-    for change in mine:
-        if change.kind == "value":
-            if change.to is not None and actual != change.to:
-                yield f"{path}: expected {change.to!r}, as changed; got {actual!r}"
-            return
-        # A record that was made anew is wrapped itself.
-        is_old = not isinstance(expected, dict) or change.to not in expected
-        if change.kind == "wrapped" and is_old and isinstance(actual, dict):
-            actual = actual.get(change.to, actual)
+    if _is_meant(path, "value", changes):
+        return
     if isinstance(expected, dict) and isinstance(actual, dict):
         yield from _objects(expected, actual, changes, relative, path)
     elif isinstance(expected, list) and isinstance(actual, list):
         more = [_under(path, n) for n in range(len(expected), len(actual))]
-        are_meant = all(
-            any(c.kind == "added" and fnmatchcase(item, c.path) for c in changes) for item in more
-        )
-        if len(expected) > len(actual) or not are_meant:
+        if len(expected) > len(actual) or not all(_is_meant(x, "added", changes) for x in more):
             yield f"{path}: expected {len(expected)} items; got {len(actual)}"
         for n, (e, a) in enumerate(zip(expected, actual, strict=False)):
             yield from differences(e, a, changes, relative, _under(path, n))
@@ -96,24 +80,20 @@ def _objects(
     relative: float,
     path: str,
 ) -> Iterator[str]:
-    met = set()
-    for key, value in expected.items():
+    for key in dict.fromkeys((*expected, *actual)):
+        here = _under(path, key)
         if LEFT_OUT.fullmatch(key):
             continue
-        here = _under(path, key)
-        mine = {c.kind: c for c in changes if fnmatchcase(here, c.path)}
-        if "dropped" in mine:
-            continue
-        now = mine["renamed"].to if "renamed" in mine else key
-        met.add(now)
-        if now not in actual:
-            yield f"{here}: missing (as {now!r})"
-            continue
-        yield from differences(value, actual[now], changes, relative, here)
-    for key in actual.keys() - met:
-        added = any(c.kind == "added" and fnmatchcase(_under(path, key), c.path) for c in changes)
-        if not added and not LEFT_OUT.fullmatch(key):
-            yield f"{_under(path, key)}: new, with value {str(actual[key])[:60]}"
+        if key not in actual:
+            yield f"{here}: missing"
+        elif key in expected:
+            yield from differences(expected[key], actual[key], changes, relative, here)
+        elif not _is_meant(here, "added", changes):
+            yield f"{here}: new, with value {str(actual[key])[:60]}"
+
+
+def _is_meant(path: str, kind: str, changes: Sequence[Change]) -> bool:
+    return any(c.kind == kind and fnmatchcase(path, c.path) for c in changes)
 
 
 def _under(path: str, key: object) -> str:

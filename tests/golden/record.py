@@ -2,9 +2,9 @@
 
 All records, or those whose names match one of the globs, are made anew by the latcast that is
 installed (or on ``PYTHONPATH``) and written to ``data/``; the others stay as they are. They guard
-numbers: recording is for new cases, and for a change of numbers that is meant and told in the
-changelog. On a machine that rounds otherwise all of them must be made anew together. Keys that
-have changed go into ``deliberate.py`` instead.
+numbers and keys: recording is for new cases, and for a change that is meant and told in the
+changelog. On a machine that rounds otherwise all of them must be made anew together. A change that
+another follows soon may stand in ``deliberate.py`` until then.
 """
 
 from __future__ import annotations

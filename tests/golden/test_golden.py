@@ -77,7 +77,7 @@ def test_every_record_has_its_case() -> None:
 def test_changes_name_records_and_reasons(change: Change) -> None:
     assert any(fnmatchcase(name, change.cases) for name in CASES)
     assert change.because
-    assert change.kind in {"renamed", "dropped", "added", "value", "wrapped"}
+    assert change.kind in {"added", "value"}
 
 
 OLD = {"a": [1.0, {"ms": 2.0, "seconds": 3.0}], "b": "x"}
@@ -91,13 +91,10 @@ OLD = {"a": [1.0, {"ms": 2.0, "seconds": 3.0}], "b": "x"}
         ({"a": [1.0], "b": "x"}, [], 1),
         ({"a": [1.0, {"ms": float("nan")}], "b": "x"}, [], 1),
         ({"a": [1.0, {"latency": 2.0}], "b": "x"}, [], 2),
-        ({"a": [1.0, {"latency": 2.0}], "b": "x"},
-         [Change("*", "a.*.ms", "renamed", "why", "latency")], 0),
-        ({"a": [1.0, {"ms": 2.0, "c": 1}]},
-         [Change("*", "b", "dropped", "why"), Change("*", "a.1.c", "added", "why")], 0),
-        ({"a": {"rows": [1.0, {"ms": 2.0}]}, "b": "y"},
-         [Change("*", "a", "wrapped", "why", "rows"), Change("*", "b", "value", "why", "y")], 0),
-        ({"a": [1.0, {"ms": 2.0}], "b": "z"}, [Change("*", "b", "value", "why", "y")], 1),
+        ({"a": [1.0, {"ms": 2.0, "c": 1}], "b": "x"}, [Change("*", "a.1.c", "added", "why")], 0),
+        ({"a": [1.0, {"ms": 2.0}, 3], "b": "y"},
+         [Change("*", "a.2", "added", "why"), Change("*", "b", "value", "why")], 0),
+        ({"a": [1.0, {"ms": 2.0}]}, [Change("*", "b", "value", "why")], 1),
     ],
 )  # fmt: skip
 def test_differences_are_found_and_changes_allowed(
