@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,14 +145,6 @@ def test_architectures_are_parsed_once_and_again_when_they_change(
     torch.save({"arch": ITEMS[:2]}, tmp_path / "ofa_archs.pt")
     with pytest.raises(ValueError, match=r"ofa_archs\.pt \(2\); got 3"):
         read(paths[0])
-
-
-@pytest.mark.usefixtures("no_code_runs")
-def test_plain_pickles_are_not_unpickled(tmp_path: Path) -> None:
-    path = help_files(tmp_path, {"arch": ITEMS}, [1.0, 2.0, 3.0])
-    path.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(ValueError, match="numbers and containers only"):
-        read(path)
 
 
 def test_truncated_torch_files_are_refused(tmp_path: Path) -> None:

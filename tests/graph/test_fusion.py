@@ -168,21 +168,12 @@ def halves(*, third: str = "") -> Drawing:
     return drawing.add("c", third, "x") if third else drawing
 
 
-def turned_parts(op: str) -> Drawing:
+def turned_rows() -> Drawing:
     half, back = (1, 16, 14, 14), (1, 14, 14, 16)
     drawing = Drawing().add("x", "exp").add("turn", "transpose", order=(0, 1, 3, 2))
-    drawing.add("a", op, "turn", shape=half).add("b", op, "turn", shape=half)
+    drawing.add("a", "gather", "turn", shape=half).add("b", "gather", "turn", shape=half)
     drawing.add("back", "transpose", "b", shape=back, order=(0, 2, 3, 1))
     return drawing.add("c", "concat", "a", "back", shape=(1, 32, 14, 14))
-
-
-def scaled_keys() -> Drawing:
-    heads, turned = (1, 4, 49, 16), (1, 4, 16, 49)
-    drawing = Drawing(heads).add("q", "softmax", "input").add("k", "softmax", "input")
-    drawing.add("scale", "mul", constants=1)
-    drawing.add("turn", "transpose", shape=turned, order=(0, 1, 3, 2))
-    drawing.add("scores", "matmul", "q", "turn", shape=(1, 4, 49, 49), operator="MatMul")
-    return drawing.add("weights", "softmax")
 
 
 def enlarged(shape: TensorShape) -> Drawing:
@@ -316,7 +307,6 @@ KERNELS: dict[str, tuple[Drawing, str]] = {
     "attention of another order": (
         attention(order=(0, 3, 2, 1)), "q, k, turn, scores scale, weights",
     ),
-    "a factor before the transpose": (scaled_keys(), "q, k, scale turn scores, weights"),
     "no factor of a sum in the notation of Einstein": (
         attention("Einsum"), "q, k, turn scores, scale, weights",
     ),
@@ -328,11 +318,8 @@ KERNELS: dict[str, tuple[Drawing, str]] = {
         "x, a, b, sum",
     ),
     "parts of all are a split": (halves(), "x, a b, sum"),
-    "parts of what is read besides": (halves(third="relu"), "x, a b, sum, c"),
     "parts that do not make it up": (halves(third="slice"), "x, a, b, sum, c"),
-    "slices between transposes stay": (turned_parts("slice"), "x, turn, a, b, back, c"),
-    "rows between transposes are a split": (turned_parts("gather"), "x, turn, a b, back, c"),
-    "a slice of all, told by its end, is a copy": (Drawing().path("exp slice"), "exp, slice"),
+    "rows between transposes are a split": (turned_rows(), "x, turn, a b, back, c"),
     "transposes to what needs them run": (channels_last(cut=True), "conv a, norm, b, exp"),
     "transposes that meet their inverse do not run": (inverse_transposes(), "x a, relu b, erf"),
 }  # fmt: skip

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from latcast.spaces import space
 from latcast.spaces.fbnet import CHOICES
@@ -117,8 +115,3 @@ def test_the_two_forms_of_an_architecture() -> None:
 def test_malformed_architectures_are_named(item: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CIFAR.parse([["skip"] * 22, item])
-
-
-@given(st.lists(st.lists(st.integers(0, 8), min_size=22, max_size=22), max_size=4))
-def test_any_list_survives(items: list[list[int]]) -> None:
-    assert [x["op_idx_list"] for x in IMAGENET.parse(items).to_dicts()] == items

@@ -145,12 +145,6 @@ def test_dead_blocks_do_not_change_the_output() -> None:
 ARCH = st.lists(st.sampled_from(OPERATIONS), min_size=6, max_size=6).map(lambda x: cell(*x))
 
 
-@given(st.lists(ARCH, max_size=5))
-def test_any_string_survives(items: list[str]) -> None:
-    assert [x["arch"] for x in SPACE.parse(items).to_dicts()] == items
-    assert SPACE.parse([{"arch": x} for x in items]) == SPACE.parse(items)
-
-
 @given(ARCH, st.data())
 def test_a_damaged_string_is_a_clear_error(text: str, data: st.DataObject) -> None:
     n = data.draw(st.integers(0, len(text) - 1))

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from latcast.spaces import space
 
@@ -67,19 +65,3 @@ def test_one_hot() -> None:
     blocks = SPACE.one_hot_to_blocks(x.astype(np.float64))[0]
     assert blocks[22] == 2  # the last block's kernel size and expand ratio
     assert blocks.sum() == 22
-
-
-@given(
-    st.fixed_dictionaries(
-        {
-            "ks": st.lists(st.sampled_from((3, 5, 7)), min_size=21, max_size=21),
-            "e": st.lists(st.sampled_from((3, 4, 6)), min_size=21, max_size=21),
-            "d": st.lists(st.sampled_from((2, 3, 4)), min_size=5, max_size=5).map(
-                lambda d: [*d, 1]
-            ),
-            "r": st.sampled_from(range(128, 241, 4)).map(lambda r: [r]),
-        }
-    )
-)
-def test_any_dict_survives(item: dict[str, list[int]]) -> None:
-    assert SPACE.parse([item]).to_dicts() == [item]

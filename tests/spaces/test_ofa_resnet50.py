@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from latcast.spaces import space
 
@@ -166,28 +164,6 @@ def test_one_hot() -> None:
     ]  # fmt: skip
     assert blocks[1, :4].tolist() == [1, 1, 1, 0]
     assert blocks.sum(axis=1).tolist() == [10 + 6, 18 + 6 + 1]
-
-
-@given(
-    st.fixed_dictionaries(
-        {
-            "e": st.lists(st.sampled_from((0.2, 0.25, 0.35)), min_size=18, max_size=18),
-            "w": st.tuples(st.sampled_from((0, 2)), *[st.integers(0, 2)] * 5).map(list),
-            "d": st.tuples(st.sampled_from((0, 2)), *[st.integers(0, 2)] * 4).map(list),
-            "r": st.sampled_from(range(128, 241, 4)).map(lambda r: [r]),
-        }
-    )
-)
-def test_any_dict_survives(item: dict[str, list[Any]]) -> None:
-    archs = SPACE.parse([item])
-    assert archs.to_dicts() == [item]
-    again = archs.canonical().to_dicts()[0]
-    there = [
-        [stage_position < base + item["d"][1 + stage] for stage_position in range(base + 2)]
-        for stage, base in enumerate((2, 2, 4, 2))
-    ]
-    kept = [x for stage in there for x in stage]
-    assert again["e"] == [e if k else 0 for e, k in zip(item["e"], kept, strict=True)]
 
 
 def test_every_row_is_a_block_of_its_own() -> None:

@@ -14,6 +14,8 @@ from latcast.graph.write.onnx import INPUT, to_onnx
 from latcast.measure.runtimes import Runtime, UnsupportedNetworkError
 from latcast.spaces import space
 
+from .spaces import refused
+
 Check = Callable[[type[Runtime], str], None]
 
 # Largest error of an output, relative to the reference's largest: the rounding of 24, 8 and 11
@@ -54,15 +56,15 @@ def targets_can_name_it(kind: type[Runtime], precision: str) -> None:
 
 def impossible_settings_are_refused(kind: type[Runtime], precision: str) -> None:
     """Settings that it does not have are refused, and messages say which it has."""
-    _refused("the precision of", lambda: kind(precision="int3"))
-    _refused(
+    refused("the precision of", lambda: kind(precision="int3"))
+    refused(
         "at least 1",
         lambda: kind(precision=precision, threads=0 if kind.kind == "cpu" else -1),
     )
-    _refused("at least 1", lambda: kind(precision=precision, batch=0))
+    refused("at least 1", lambda: kind(precision=precision, batch=0))
     if (most := kind.max_batch) is not None:
         too_many = most + 1
-        _refused(f"got batch {too_many}: use batch {most}", lambda: kind(batch=too_many))
+        refused(f"got batch {too_many}: use batch {most}", lambda: kind(batch=too_many))
 
 
 def outputs_are_those_of_the_reference(kind: type[Runtime], precision: str) -> None:
@@ -122,7 +124,7 @@ def unsupported_operators_are_named(kind: type[Runtime], precision: str) -> None
     b = GraphBuilder()
     b.unary("Erf", b.input(3, 8, 8))
     made = _make(kind, precision)
-    _refused("cannot run the operator erf", lambda: made.load(b.build()), UnsupportedNetworkError)
+    refused("cannot run the operator erf", lambda: made.load(b.build()), UnsupportedNetworkError)
 
 
 def profiles_are_of_layers(kind: type[Runtime], precision: str) -> None:
@@ -210,12 +212,3 @@ def assert_close(
 
 def _make(kind: type[Runtime], precision: str, batch: int = 1) -> Runtime:
     return kind(precision=precision, batch=batch)
-
-
-def _refused(words: str, call: Callable[[], object], kind: type[ValueError] = ValueError) -> None:
-    message = None
-    try:
-        call()
-    except kind as error:
-        message = str(error)
-    assert words in (message or ""), f"it must be refused with {words!r}; got {message}"

@@ -47,10 +47,10 @@ def samples_can_be_restricted(space: SearchSpace) -> None:
     assert set(archs.genes[:, -1]) == two
     if first != last:
         assert set(archs.genes[:, 0]) == {first.choices[0]}
-    _refused("no gene 'x'", lambda: space.sample(1, 0, restrict={"x": [1]}))
+    refused("no gene 'x'", lambda: space.sample(1, 0, restrict={"x": [1]}))
     if FORBIDDEN not in last.choices:
         wanted = {last.name: [FORBIDDEN]}
-        _refused(
+        refused(
             f"{last.name} must keep at least one of ", lambda: space.sample(1, 0, restrict=wanted)
         )
 
@@ -69,7 +69,10 @@ def enumeration_is_complete(space: SearchSpace) -> None:
 def parsing_inverts_formatting(space: SearchSpace) -> None:
     """Parsing inverts :meth:`SearchSpace.format`: the same architectures come back."""
     archs = space.sample(200, 1)
-    assert space.parse(archs.to_dicts()) == archs
+    dicts = archs.to_dicts()
+    again = space.parse(dicts)
+    assert again == archs
+    assert again.to_dicts() == dicts
     assert space.parse([]).genes.shape == (0, len(space.genes))
 
 
@@ -100,7 +103,7 @@ def variation_stays_in_the_space(space: SearchSpace) -> None:
     assert ((child == a.genes) | (child == b.genes)).all()
     differs = a.genes != b.genes
     assert 0.45 < (child == a.genes)[differs].mean() < 0.55
-    _refused("equally long", lambda: space.crossover(a, b[:3], 0))
+    refused("equally long", lambda: space.crossover(a, b[:3], 0))
 
 
 def block_ids_are_rows(space: SearchSpace) -> None:
@@ -145,7 +148,7 @@ def networks_are_their_blocks(space: SearchSpace) -> None:
     (costs,) = space.costs(arch).to_dicts()
     assert network.params == costs["params"] - shifts + sum(x.out_shape[1] for x in scales)
     assert network.macs == costs["macs"] + sum(prod(x.out_shape) for x in scales)
-    _refused("from one architecture; got 2", lambda: space.network(space.sample(2, 0)))
+    refused("from one architecture; got 2", lambda: space.network(space.sample(2, 0)))
 
 
 def costs_are_those_of_the_blocks(space: SearchSpace) -> None:
@@ -183,13 +186,13 @@ def expansion_keeps_networks(space: SearchSpace) -> None:
 def bad_genes_are_named(space: SearchSpace) -> None:
     """A value that a gene does not have is refused, with the architecture and the choices."""
     last, genes = space.genes[-1], space.sample(3, 0).genes.astype(np.int64)
-    _refused("genes each; got an array of shape", lambda: Archs(space, genes[:, :-1]))
+    refused("genes each; got an array of shape", lambda: Archs(space, genes[:, :-1]))
     wrapped = genes.copy()
     wrapped[0, -1] += 256  # it would wrap around to a valid value
-    _refused("integers from 0 to 255", lambda: Archs(space, wrapped))
+    refused("integers from 0 to 255", lambda: Archs(space, wrapped))
     if FORBIDDEN not in last.choices:
         genes[2, -1] = FORBIDDEN
-        _refused(f"architecture 2: {last.name} must be one of ", lambda: Archs(space, genes))
+        refused(f"architecture 2: {last.name} must be one of ", lambda: Archs(space, genes))
 
 
 def shares_go_to_blocks(space: SearchSpace) -> None:
@@ -204,7 +207,7 @@ def shares_go_to_blocks(space: SearchSpace) -> None:
 def batches_are_immutable(space: SearchSpace) -> None:
     """Architectures are read-only batches that can be sliced and joined."""
     archs = space.sample(6, 0)
-    _refused("read-only", lambda: archs.genes.fill(3))
+    refused("read-only", lambda: archs.genes.fill(3))
     assert [len(archs[1]), len(archs[-2:])] == [1, 2]
     assert archs[:3].concatenate(archs[3:]) == archs
     assert [len(a) for a in archs] == [1] * 6
@@ -235,10 +238,11 @@ def _smallest(space: SearchSpace) -> Mapping[str, Any] | None:
     return {"r": [last.choices[0]]} if last.name == "r" else None
 
 
-def _refused(words: str, call: Callable[[], object]) -> None:
+def refused(words: str, call: Callable[[], object], kind: type[ValueError] = ValueError) -> None:
+    """Make sure that a call raises an error that says so."""
     message = None
     try:
         call()
-    except ValueError as error:
+    except kind as error:
         message = str(error)
     assert words in (message or ""), f"it must be refused with {words!r}; got {message}"

@@ -367,7 +367,7 @@ _LARGE = 2**62
 BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "graphs in graphs": ("onnx", lambda: _nested(90)),
     "graphs deeper than a stack": ("onnx", lambda: _nested(20_000)),
-    "a million empty nodes": ("onnx", lambda: _field(7, b"\x0a\0" * 10**6)),
+    "more empty nodes than any model has": ("onnx", lambda: _field(7, b"\x0a\0" * 2_100_000)),
     "a shape beyond any machine": ("onnx", lambda: _onnx_of([_LARGE, _LARGE])),
     "an operator of too many axes": ("onnx", lambda: _onnx_of([1] * 10_000)),
     "a length beyond the file": ("onnx", lambda: b"\x3a" + b"\xff" * 9 + b"\x01"),
@@ -406,26 +406,6 @@ def test_a_file_made_to_hurt_ends_in_a_clear_error(bomb: str, tmp_path: Path) ->
     assert not check(name, (content(), b""), tmp_path, bomb)
 
 
-@pytest.mark.parametrize(
-    ("key", "place"),
-    [("location", x) for x in ("/dev/zero", "../net.bin", "link.bin", "pipe", ".")]
-    + [("offset", x) for x in ("3\r6", "-1", "9" * 5_000)],
-)
-def test_external_data_that_are_no_part_of_a_file_of_the_folder_are_refused(
-    key: str, place: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (tmp_path / "net.bin").write_bytes(sound("onnx")[1])
-    (folder / "link.bin").symlink_to("/dev/zero")
-    os.mkfifo(folder / "pipe")
-    model = onnx.load_from_string(sound("onnx")[0])
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            entry.value = place if entry.key == key else entry.value
-    assert not check("onnx", (model.SerializeToString(), sound("onnx")[1]), folder, place)
-
-
 @pytest.mark.slow
 def test_a_side_without_end_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(sound("pytorch")[0])) as archive:
@@ -434,18 +414,9 @@ def test_a_side_without_end_is_refused(tmp_path: Path) -> None:
     assert not check("pytorch", (_zipped(name, text), b""), tmp_path, "infinity")
 
 
-def archive(graph: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive as ``torch.export.save`` lays it out, with this text as its graph."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", compression) as file:
-        file.writestr("net/archive_format", "pt2")
-        file.writestr("net/models/model.json", graph)
-    return content.getvalue()
-
-
 @pytest.mark.parametrize("start", range(0, 200, 5))
 def test_a_damaged_archive_is_refused(start):
-    whole = bytearray(archive(b'{"a": 1}'))
+    whole = bytearray(_zipped("net/models/model.json", b'{"a": 1}'))
     whole[start % len(whole)] ^= 0xFF
     with pytest.raises(ValueError, match=r"\S"):
         read_graph(b"PK\3\4" + bytes(whole[4:]))

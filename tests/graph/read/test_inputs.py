@@ -228,7 +228,14 @@ def test_shapes_of_all_kinds_of_sides(
         ({"x": [1, 3, 8, 8]}, {"shapes": {"x": (1, 3, 9, 8)}}, "side 2 of input 'x' must be 8"),
         ({"x": [1, 3, 8, 8]}, {"shapes": {"x": (2, 3, 8, 8)}}, "--batch asks for another batch"),
         ({"x": ["N", 3]}, {"shapes": {"x": (0, 3)}}, "the batch of input 'x' must be positive"),
+        ({"x": ["N", 3]}, {"shapes": {"x": (1, -4)}}, "sides of input 'x' must be positive"),
+        ({"x": ["N", 3]}, {"shapes": {"x": (1, 3)}, "batch": 2}, "the batch 2 at side 0"),
+        ({"x": ["N", 3]}, {"batch": 0}, "the batch must be positive"),
+        ({"x": ["N", 3]}, {"shapes": {"resolution": (9,)}}, "an image is open in no input: x"),
+        ({"x": ["N", "s"], "z": ["N", "s"]}, {"shapes": {"x": (2, 3), "z": (2, 4)}},
+         "'s' must be the same in all inputs"),
         ({"x": ["N", 4]}, {"shapes": {"x": (1, 4, 4)}}, r"must have 2 sides, as \[N, 4\]"),
+        ({"x": ["N", 4]}, {"shapes": {"z": (1, 2)}}, "a shape was given for 'z'; inputs"),
         ({"x": ["N", 4]}, {"shapes": {"s": (9,)}}, "inputs of the model: x; its open sides: N"),
         ({"x": ["N", 4]}, {"shapes": {"x.1": (9,)}}, "side 1 of input 'x' must be 4"),
         ({"x": ["2*N", 4]}, {"batch": 3}, "one that side 0 of input 'x', 2.N, can have; got 3"),
@@ -245,7 +252,7 @@ def test_shapes_of_all_kinds_of_sides(
         ({"x": [1, 4]}, {"batch_axis": {"z": 0}}, "a batch axis was given for 'z'"),
         ({"x": [1, 4], "z": [2, 4]}, {"batch": 4, "batch_axis": {"x": 0, "z": 0}}, "have 1, 2"),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_fit_is_refused(
     told: dict[str, Sides], asked: dict[str, Any], message: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +83,12 @@ def test_external_data_are_read_through_the_links_of_a_cache(tmp_path: Path) -> 
     [
         pytest.param("../secret/m.data", None, None, id="a path up"),
         pytest.param("{secret}/m.data", None, None, id="an absolute path"),
-        pytest.param("/etc/passwd", None, None, id="a file of the system"),
+        pytest.param("/dev/zero", None, None, id="a device"),
         pytest.param("", None, None, id="no name"),
         pytest.param("m.data", "m.data", "../secret/m.data", id="a link"),
         pytest.param("m.data", "m.data", "m.data", id="a circle"),
         pytest.param("sub/m.data", "sub", "../secret", id="a link of a folder"),
+        pytest.param("m.data", "m.data", "/dev/zero", id="a link to a device"),
     ],
 )
 def test_external_data_elsewhere_are_refused(
@@ -107,3 +109,27 @@ def test_external_data_elsewhere_are_refused(
     path.write_bytes(stored.SerializeToString())
     with pytest.raises(ValueError, match="must lie in a file in the folder of the model"):
         read_onnx(path)
+
+
+@pytest.mark.parametrize("place", ["pipe", "."])
+def test_external_data_are_in_a_file(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    _refused(tmp_path, "location", place)
+
+
+@pytest.mark.parametrize("offset", ["3\r6", "-1", "9" * 5_000])
+def test_external_data_have_an_offset_in_their_file(tmp_path: Path, offset: str) -> None:
+    _refused(tmp_path, "offset", offset)
+
+
+def _refused(folder: Path, key: str, value: str) -> None:
+    path = folder / "m.onnx"
+    onnx.save(product(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    stored = onnx.load(path, load_external_data=False)
+    for entry in stored.graph.initializer[0].external_data:
+        entry.value = value if entry.key == key else entry.value
+    path.write_bytes(stored.SerializeToString())
+    with pytest.raises(ValueError, match=r"constant|must lie in a file") as caught:
+        read_onnx(path)
+    assert len(str(caught.value)) < 700
+    assert str(caught.value).isprintable()

@@ -13,8 +13,6 @@ from onnx_models import infos, model
 from latcast.graph import GRAPH_INPUT, OPERATORS, UNKNOWN, Graph, Operator
 from latcast.graph.read import read_graph
 from latcast.graph.read.onnx import _reader, read_onnx
-from latcast.graph.write.onnx import to_onnx
-from latcast.spaces import space
 
 node = helper.make_node
 
@@ -468,18 +466,6 @@ def test_attention_of_a_fixed_batch_as_exporters_write_it(batch: int) -> None:
     assert graph.macs == batch * (2 * 4 * 17 * 17 * 8 + 17 * 32 * 32)
 
 
-def test_another_batch_that_would_mix_samples_is_an_error() -> None:
-    nodes = [
-        node("Transpose", ["x"], ["t"], perm=[1, 0]),
-        node("MatMul", ["x", "t"], ["s"]),
-        node("MatMul", ["s", "x"], ["y"]),
-    ]
-    content = model(nodes, {"x": [2, 4]}, outputs={"y": [2, 4]}).SerializeToString()
-    assert read_onnx(content).macs == 32
-    with pytest.raises(ValueError, match="'s' would not do 6 / 2 of its work"):
-        read_graph(content, batch=6, batch_axis=0)
-
-
 def test_a_class_token_goes_along_with_the_batch() -> None:
     made = model(
         [node("Concat", ["token", "x"], ["y"], axis=1)],
@@ -504,37 +490,6 @@ def test_all_inputs_of_open_sides_are_asked_for_at_once() -> None:
         read_onnx(made.SerializeToString())
 
 
-def test_symbols_are_the_same_everywhere() -> None:
-    content = model(
-        [node("Add", ["x", "z"], ["y"])], {"x": ["N", "s"], "z": ["N", "s"]}
-    ).SerializeToString()
-    assert only(read_graph(content, shapes={"x": (2, 3)})).in_shapes == ((2, 3), (2, 3))
-    with pytest.raises(ValueError, match="'s' must be the same in all inputs"):
-        read_graph(content, shapes={"x": (2, 3), "z": (2, 4)})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"shapes": {"z": (1, 2)}}, "a shape was given for 'z'; inputs of the model: x"),
-        ({"shapes": {"x": (1, -4)}}, "sides of input 'x' must be positive"),
-        ({"shapes": {"x": (0, 4)}}, "the batch of input 'x' must be positive"),
-        ({"shapes": {"x": (1, 5)}}, "side 1 of input 'x' must be 4, as the file fixes it"),
-        ({"shapes": {"x": (1, 2, 3)}}, "must have 2 sides"),
-        ({"shapes": {"x": (1, 4)}, "batch": 2}, "must have the batch 2 at side 0"),
-        ({"batch": 0}, "the batch must be positive"),
-        (
-            {"shapes": {"resolution": (9,)}},
-            r"a side of an image is open in no input: x \[N, 4\]",
-        ),
-    ],
-)
-def test_what_is_asked_for_must_fit(options: Any, message: str) -> None:
-    content = model([node("Relu", ["x"], ["y"])], {"x": ["N", 4]}).SerializeToString()
-    with pytest.raises(ValueError, match=message):
-        read_graph(content, **options)
-
-
 # -- files -------------------------------------------------------------------------------------
 
 
@@ -555,19 +510,3 @@ def test_what_is_asked_for_must_fit(options: Any, message: str) -> None:
 def test_models_that_could_not_run(nodes: Any, constants: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(nodes, {"x": [1, 3, 4, 4]}, constants)
-
-
-# -- our own networks --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["ofa-mobilenet-v3", "nasbench201", "fbnet"])
-@pytest.mark.parametrize("batch", [1, 4, None])
-def test_our_own_networks_cost_what_their_layers_cost(name: str, batch: int | None) -> None:
-    the_space = space(name)
-    arch = the_space.sample(1, seed=3)
-    expected = the_space.network(arch).with_batch(batch or 2)
-    graph = read_graph(to_onnx(expected, open_batch=batch is None), batch=batch or 2)
-    # A file does not tell that a bias of zeros is none.
-    zeros = sum(x.param_bytes // 4 - x.params for x in expected.layers if x.operator == "Conv")
-    assert (graph.macs, graph.params) == (expected.macs, expected.params + zeros)
-    assert not graph.unsupported
