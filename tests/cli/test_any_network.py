@@ -171,30 +171,6 @@ def test_wrong_usage(
     assert message in latcast.error("predict", *arguments, code=code)
 
 
-def test_shipped_models_by_name_and_by_device(latcast: Any, folder: Path, shipped: Path) -> None:
-    def targets(*arguments: object) -> list[str]:
-        record = latcast.json("predict", folder / "squeezenet.onnx", *arguments)
-        return [d["target"] for d in record["devices"]]
-
-    assert targets("--device", "epyc-b2", "--device", "samsung-note10") == [
-        "epyc-genoa-2c/openvino/b2",
-        "samsung-note10/ncnn/b1",
-    ]
-    network = ("predict", folder / "squeezenet.onnx", "--device", "epyc-genoa-2c")
-    rows = latcast.json(*network)["devices"]
-    assert [(d["device"], d["batch"]) for d in rows] == [("epyc-b1", 1), ("epyc-b2", 2)]
-    assert targets("--device", "epyc-genoa-2c", "--batch", 2) == ["epyc-genoa-2c/openvino/b2"]
-    assert targets("--device", "epyc-genoa-2c", "--runtime", "onnxruntime") == [
-        "epyc-genoa-2c/onnxruntime/b1"
-    ]
-    assert "it has epyc-b1 (epyc-genoa-2c/onnxruntime/b1), epyc-b2" in latcast.error(
-        *network, "--batch", 8, code=2
-    )
-    assert "only epyc-b1, epyc-b2, phone are" in latcast.error(
-        "predict", folder / "squeezenet.onnx", "--device", "tesla-p40", code=2
-    )
-
-
 def test_models_lists_layer_models(latcast: Any, shipped: Path) -> None:
     assert "model of any network" in latcast("models").stdout
     names = {m["name"]: m for m in latcast.json("models")["models"]}

@@ -86,22 +86,6 @@ def test_tables_and_files(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_resumed_with_another_resolution(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    measured = tmp_path / "m.parquet"
-    run(measured=measured)
-    capsys.readouterr()
-    other = {"restrict": {"r": [160]}, "rounds": 2, "json": True}
-    run(measured=measured, resume=True, **other)
-    record = json.loads(capsys.readouterr().out)
-    assert record["measurements"] == 6
-    (found,) = record["found"]
-    assert found["verified"] is True
-    assert found["arch"]["r"] == [160]
-
-
-@pytest.mark.slow
 def test_records_without_a_name_are_kept_if_it_is_interrupted(
     run: Any,
     tmp_path: Path,
@@ -205,17 +189,6 @@ def test_options_that_are_not_given_are_those_of_measure(
         Check(3, 2, 10, "onnxruntime", 1, 1, "fp32"),
         Check(3, 1, 10, "openvino", 0, 2, "fp32"),
     ]
-
-
-@pytest.mark.slow
-def test_without_budgets_none_is_shown(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    run(budgets=None, json=True)
-    text = capsys.readouterr()
-    assert "keep their budget" not in text.err
-    record = json.loads(text.out)
-    assert {n["max_latency_ms"] for n in record["rounds"][1]["networks"]} == {None}
-    assert {n["kept"] for n in record["rounds"][1]["networks"]} == {None}
-    assert all(f["verified"] and f["max_latency_ms"] == f["measured_ms"] for f in record["found"])
 
 
 def test_why_networks_are_not_verified(

@@ -109,27 +109,6 @@ def test_files_that_are_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         devices()
 
 
-LINES = st.sampled_from(
-    ["[x]", "[x.y]", '["ü"]', "title = 'T'", "kind = 'cpu'", "kind = ['cpu']", "cores = 4",
-     "cores = 1e400", "cores = nan", "memory_gb = 2", "memory_gb = 2020-01-01", "year = 99",
-     "bandwidth_gb_s = 6", "source = 's'", "source = {}", "features = [1]", "features = ['a']",
-     "l3_kb = [[1]]", "name = 'y'", "year = true"]
-)  # fmt: skip
-
-
-@given(st.text(max_size=100) | st.lists(LINES, max_size=12).map("\n".join))
-def test_hostile_files(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    path = tmp_path_factory.mktemp("hostile") / "x.toml"
-    path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
-    try:
-        found = load_devices(path)
-    except ValueError as error:
-        if not str(error).startswith(f"{path}: "):
-            raise
-    else:
-        assert all(isinstance(d, Device) and d.name == name for name, d in found.items())
-
-
 def test_the_example_of_the_docs(tmp_path: Path) -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```$", DOCS.read_text("utf-8"), re.M | re.S)
     path = tmp_path / "boards.toml"

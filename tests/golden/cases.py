@@ -153,7 +153,8 @@ def adapt(kit: Kit) -> Any:
     )  # fmt: skip
 
 
-@case("adapt-networks", "cli")
+# Deviations of draws from few measurements lose digits with another BLAS.
+@case("adapt-networks", "cli", relative=1e-7)
 def adapt_networks(kit: Kit) -> Any:
     out = kit.folder / "own.latcast"
     return (
@@ -255,8 +256,9 @@ def _train(kit: Kit, kind: str) -> Any:
 
 
 for _kind in ("roofline", "bayes", "lookup-table", "flops"):
-    # A table is fitted iteratively, to 1e-8: with another BLAS it ends elsewhere within that.
-    _relative = 1e-6 if _kind == "lookup-table" else RELATIVE
+    # A table is fitted iteratively, to 1e-8: with another BLAS it ends elsewhere within that, and
+    # intervals of draws lose digits.
+    _relative = {"lookup-table": 1e-6, "bayes": 1e-7}.get(_kind, RELATIVE)
     case(f"train-{_kind}", "train", relative=_relative)(partial(_train, kind=_kind))
 
 
@@ -491,7 +493,7 @@ def bench_transfer(kit: Kit) -> Any:
     )  # fmt: skip
 
 
-@case("bench-gpu", "bench", needs="torch", marks=("slow",))
+@case("bench-gpu", "bench", relative=1e-7, needs="torch", marks=("slow",))
 def bench_gpu(kit: Kit) -> Any:
     return kit.run(
         "bench", "gpu", "--data", kit.help_data(), "--space", "nasbench201", "--gpu",
