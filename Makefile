@@ -156,8 +156,10 @@ results-transfer: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench transfer --data $(DATA)/help --space nasbench201 \
 	  --split help --selection both --seeds 10 --samples 1 --samples 3 --samples 5 --samples 10 \
 	  --samples 20 --samples 50 --samples 100 --json > build/transfer.json
-	$(BIN)/python scripts/draw_curves.py build/transfer.json --out docs/results/transfer.svg \
-	  --panel target --line selection --score spearman_mean
+	$(BIN)/python -c "from latcast.report.record import read_record; \
+	  from latcast.report.plot import save_picture; from pathlib import Path; import json; \
+	  scores = read_record(json.load(open('build/transfer.json'))); \
+	  save_picture([*scores.figures()], Path('docs/results/transfer.svg'))"
 
 $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)

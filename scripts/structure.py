@@ -16,49 +16,19 @@ import io
 import json
 import sys
 import tokenize
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 from _loading import executed_files, loaded_modules
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 Graph = dict[str, set[str]]
-
-# The rooms from the bottom up; an import that climbs is against the arrows of the design, one
-# within a step is not. The helper modules beside the packages stand below all rooms, the package
-# itself and what nobody has placed above them.
-STEPS = (
-    (
-        "_checksums",
-        "_files",
-        "_imports",
-        "_limits",
-        "_model_file",
-        "_names",
-        "_parquet_pages",
-        "_registry",
-        "_remembered",
-    ),
-    ("math", "report"),
-    ("graph", "devices"),
-    ("networks", "spaces", "families"),
-    ("data", "measure"),
-    ("models", "zoo"),
-    ("search", "ofa"),
-    ("serve",),
-    ("bench",),
-    ("cli", "__main__"),
-)
-# Where the code of a room stood before the rooms of the design were built.
-FORMER = {
-    "predict": "models",
-    "networks.graph": "graph",
-    "networks.families": "families",
-    "networks.supernet": "ofa",
-    "networks._export": "ofa",
-    "search.accuracy": "models",
-}
 
 
 @dataclass(frozen=True)
@@ -130,64 +100,48 @@ def _import_nodes(
 
 
 def components(graph: Graph) -> list[set[str]]:
-    """Strongly connected components, those that others import first (Tarjan's algorithm)."""
-    order: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[set[str]] = []
-
-    def visit(module: str) -> None:
-        order[module] = lowest[module] = len(order)
-        stack.append(module)
-        for imported in sorted(graph[module]):
-            if imported not in order:
-                visit(imported)
-                lowest[module] = min(lowest[module], lowest[imported])
-            elif imported in stack:
-                lowest[module] = min(lowest[module], order[imported])
-        if lowest[module] == order[module]:
-            start = stack.index(module)
-            found.append(set(stack[start:]))
-            del stack[start:]
-
-    for module in graph:
-        if module not in order:
-            visit(module)
+    """Strongly connected components; one of several modules is a circle."""
+    place = {module: n for n, module in enumerate(graph)}
+    edges = [(place[a], place[b]) for a, imported in graph.items() for b in imported]
+    rows, columns = np.array(edges, dtype=np.intp).reshape(-1, 2).T
+    matrix = coo_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(graph),) * 2)
+    count, labels = connected_components(matrix, connection="strong")
+    found: list[set[str]] = [set() for _ in range(count)]
+    for module, label in zip(graph, labels.tolist(), strict=True):
+        found[label].add(module)
     return found
 
 
 def deepest_chain(graph: Graph) -> list[str]:
     """The modules of the longest path of imports; a circle counts with all of its modules."""
-    chain: dict[str, list[str]] = {}
-    for component in components(graph):
-        below = {i for module in component for i in graph[module]} - component
-        longest = max((chain[module] for module in below), key=len, default=[])
-        chain.update({module: [*sorted(component), *longest] for module in component})
-    return max(chain.values(), key=len)
+    own = {module: frozenset(part) for part in components(graph) for module in part}
+
+    @cache
+    def chain(part: frozenset[str]) -> list[str]:
+        below = {own[imported] for module in part for imported in graph[module]} - {part}
+        return [*sorted(part), *max(map(chain, below), key=len, default=[])]
+
+    return max(map(chain, own.values()), key=len)
 
 
-def room(module: str) -> str:
-    """The room of the design that a module belongs to."""
-    inside = module.partition(".")[2]
-    for former, now in FORMER.items():
-        if f"{inside}.".startswith(f"{former}."):
-            return now
-    return inside.partition(".")[0]
+def against_arrows(checkout: Path, imports: Iterable[Import]) -> list[str]:
+    """Imports of a module of a room that stands higher in the layers that import-linter checks."""
+    settings = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings.get("tool", {}).get("importlinter", {}).get("contracts", ())
+    layers = next((c["layers"] for c in contracts if c["type"] == "layers"), ())
+    height = {
+        room.strip(): -n for n, layer in enumerate(layers) for room in layer.split("|")
+    }  # fmt: skip
 
+    def step(module: str) -> int | None:
+        return height.get(module.split(".")[1] if "." in module else module)
 
-def step(module: str) -> int:
-    """How high the room of a module stands."""
-    return next((i for i, rooms in enumerate(STEPS) if room(module) in rooms), len(STEPS))
-
-
-def against_arrows(imports: Iterable[Import]) -> list[str]:
-    """Imports of a module of a room that stands higher; the package itself is every room's face."""
-    climbing = {
+    steps = ((i, step(i.importer), step(i.imported)) for i in imports)
+    return sorted(
         f"{i.importer} -> {i.imported} ({i.when})"
-        for i in imports
-        if step(i.imported) > step(i.importer) and i.imported != "latcast"
-    }
-    return sorted(climbing)
+        for i, low, high in steps
+        if low is not None and high is not None and high > low
+    )
 
 
 def single_importer(package: Package) -> list[str]:
@@ -232,7 +186,7 @@ def figures(checkout: Path) -> Iterator[tuple[str, float | None, list[str]]]:
 
     circles = [sorted(c) for c in components(package.graph()) if len(c) > 1]
     yield "circles of imports", len(circles), [", ".join(circle) for circle in circles]
-    climbing = against_arrows(package.imports)
+    climbing = against_arrows(checkout, package.imports)
     yield "imports against the arrows", len(climbing), climbing
     single = single_importer(package)
     yield "private files with one importer", len(single), single

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from latcast.bench import summary
 from latcast.bench.tables import Scores
+from latcast.report.plot import save_picture
 
 FAMILIES = [
     {"target": "x/y/b1", "setting": setting, "family": family, "networks": 3, "bias": 1.0,
@@ -61,3 +65,41 @@ def test_learning_curves_are_drawn() -> None:
     (figure,) = summary.figures("dataset-size", rows)
     assert [s.name for s in figure.series] == ["bayes", "mlp"]
     assert figure.title == "d: mean absolute error, %"
+    assert figure.series[0].lower == ()
+
+
+def test_lines_have_bands_and_published_points() -> None:
+    rows: list[dict[str, Any]] = [
+        {"target": "t", "method": "adapt", "samples": 0, "mae_ms": 3.0},
+        {"target": "t", "method": "adapt", "samples": 10, "mae_ms": 0.9, "mae_std_ms": 0.95},
+        {"target": "t", "method": "adapt", "samples": 70, "mae_ms": 0.5, "mae_std_ms": 0.1},
+        {"target": "t", "method": "published", "samples": 70, "mae_ms": 1.0},
+    ]
+    (figure,) = summary.figures("fine-tuning", rows)
+    ours, published = figure.series
+    assert (ours.kind, list(ours.x), ours.upper) == ("line", [10, 70], [1.85, 0.6])
+    assert ours.lower == pytest.approx([0.045, 0.4])  # a logarithmic axis has no -0.05
+    assert (published.kind, published.upper) == ("points", ())
+
+
+@pytest.mark.slow
+def test_the_same_scores_give_the_same_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [{"target": "t", "method": "adapt", "samples": n, "mae_ms": 1 / n} for n in (1, 9)]
+    for name in ("a.svg", "b.svg", "a.png"):
+        save_picture([*summary.figures("fine-tuning", rows)], tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert ">t: mean absolute error, ms</text>" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_transfer_has_curves_of_ranks() -> None:
+    rows = [
+        {"target": t, "selection": "random", "samples": n, "spearman_mean": 0.9,
+         "spearman_std": 0.01, "mape_mean": 5.0, "seeds": 2}
+        for t in ("pixel2", "mean") for n in (10, 20)
+    ]  # fmt: skip
+    figures = list(summary.figures("transfer", rows))
+    assert [f.title for f in figures] == [f"{t}: Spearman rank correlation"
+                                          for t in ("pixel2", "mean")]  # fmt: skip
+    assert figures[0].series[0].upper == pytest.approx([0.91, 0.91])

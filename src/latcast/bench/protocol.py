@@ -24,6 +24,8 @@ from latcast.models.adaptation import suggest
 from latcast.search import InfeasibleError, SearchResult, search
 from latcast.spaces import Archs, SearchSpace
 
+from .summary import STANDARD_DEVIATIONS
+
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str], None]
 
@@ -244,10 +246,6 @@ def _positions(some: Archs, archs: Archs) -> npt.NDArray[np.intp]:
     position = np.empty(len(archs), dtype=np.intp)
     position[groups[: len(archs)]] = np.arange(len(archs))
     return position[groups[len(archs) :]]
-
-
-# Score -> name of its standard deviation over seeds.
-STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "spearman_std"}
 
 
 def random_rows(data: Dataset, samples: int, seed: int) -> Dataset:

@@ -32,8 +32,18 @@ _SCORES = {
     "mape": "mean absolute error, %",
     "spearman_mean": "Spearman rank correlation",
 }
-# Benches of learning curves -> keys of what has a figure of its own, and of its lines.
-_CURVES = {"dataset-size": ("dataset", "predictor"), "fine-tuning": ("target", "method")}
+# Benches of learning curves -> keys of what has a figure of its own, of its lines, and of scores:
+# the first that rows have is drawn.
+_ERRORS = ("mae_ms", "mape")
+_CURVES = {
+    "dataset-size": ("dataset", "predictor", _ERRORS),
+    "fine-tuning": ("target", "method", _ERRORS),
+    "transfer": ("target", "selection", ("spearman_mean",)),
+}
+# Score -> name of its standard deviation over seeds; `_std` takes the place of a final `_mean`.
+STANDARD_DEVIATIONS = {"mae_ms": "mae_std_ms", "mape": "mape_std", "spearman": "spearman_std"}
+# The line of what others published, which has points where they did: it need not be complete.
+_PUBLISHED = "published"
 # Keys of rows that are no text, and tell rows apart.
 _NUMBERS = {"samples": "{} measured", "confidence": "confidence {}"}
 
@@ -72,30 +82,39 @@ def figures(bench: str, rows: Sequence[Row]) -> Iterator[Figure]:
         yield charts.bars(label, scored, label, of="row")
 
 
-def _curves(rows: Sequence[Row], panel: str, line: str) -> Iterator[Figure]:
-    """The errors of every line by its number of measurements, a figure for each panel."""
-    score = next((s for s in ("mape", "mae_ms") if any(_is_known(r.get(s)) for r in rows)), None)
+def _curves(rows: Sequence[Row], panel: str, line: str, scores: Sequence[str]) -> Iterator[Figure]:
+    """A score of every line by its number of measurements, a figure for each panel."""
+    score = next((s for s in scores if any(_is_known(r.get(s)) for r in rows)), None)
     if score is None:
         return
-    label = {"mape": "mean absolute error, %", "mae_ms": "mean absolute error, ms"}[score]
+    label = {"mae_ms": "mean absolute error, ms"}.get(score) or _SCORES[score]
     for name in dict.fromkeys(r[panel] for r in rows):
         lines: dict[str, list[Row]] = {}
         for row in rows:
             if row[panel] == name and row["samples"] and _is_known(row.get(score)):
                 lines.setdefault(row[line], []).append(row)
-        series = tuple(
-            Series(
-                of, [r["samples"] for r in own], [r[score] for r in own], "line",
-                labels=[f"{of}, {r['samples']} networks: {number_text(r[score])}" for r in own],
-            )
-            for of, own in lines.items()
-        )  # fmt: skip
+        series = tuple(_line(of, own, score) for of, own in lines.items())
         if series:
             x, y = ([v for s in series for v in getattr(s, axis)] for axis in ("x", "y"))
             yield Figure(
                 f"{name}: {label}", Axis("networks", log=charts.is_wide(x)),
                 Axis(label, log=charts.is_wide(y)), series,
             )  # fmt: skip
+
+
+def _line(name: str, rows: Sequence[Row], score: str) -> Series:
+    """A line with a band of its standard deviation over seeds, where there are several."""
+    deviation = STANDARD_DEVIATIONS.get(score) or f"{score.removesuffix('_mean')}_std"
+    away = [row.get(deviation) or 0.0 for row in rows]
+    # Below a mean there is no room on a logarithmic axis for more than the mean itself.
+    lower = [max(r[score] - d, 0.05 * r[score]) for r, d in zip(rows, away, strict=True)]
+    return Series(
+        name, [r["samples"] for r in rows], [r[score] for r in rows],
+        "points" if name == _PUBLISHED else "line",
+        lower if any(away) else (),
+        [r[score] + d for r, d in zip(rows, away, strict=True)] if any(away) else (),
+        labels=[f"{name}, {r['samples']} networks: {number_text(r[score])}" for r in rows],
+    )  # fmt: skip
 
 
 def _kept(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:

@@ -158,12 +158,12 @@ def _paper(rows: Rows) -> Parts:
     )
 
 
-# Score of learning curves -> title, key of its standard deviation, significant digits.
+# Score of learning curves -> title, significant digits.
 CURVES = {
-    "mae_ms": ("MAE ms", "mae_std_ms", 3),
-    "mape": ("MAPE %", "mape_std", 3),
-    "coverage_90": ("90 % interval covers %", None, 3),
-    "seconds": ("seconds of one fit", None, 2),
+    "mae_ms": ("MAE ms", 3),
+    "mape": ("MAPE %", 3),
+    "coverage_90": ("90 % interval covers %", 3),
+    "seconds": ("seconds of one fit", 2),
 }
 
 
@@ -184,7 +184,8 @@ def _curves(panel: str, line: str) -> Callable[[Rows], Parts]:
 
 
 def _curve_table(before: str, score: str, rows: Rows, line: str) -> Table:
-    title, deviation, digits = CURVES[score]
+    title, digits = CURVES[score]
+    deviation = summary.STANDARD_DEVIATIONS.get(score)
     lines: dict[str, dict[str, Any]] = {}
     for r in (r for r in rows if score in r):
         text = f"{r[score]:.{digits}g}"

@@ -123,10 +123,9 @@ def paper(
     scores = bench.run(data, **options, report=console.note)
     console.show(scores)
     if curves.draw is not None:  # last, for the table is worth more than the picture
-        from latcast.bench.curves import draw
+        from latcast.report.plot import save_picture
 
-        panel, line = ("target", "method") if curves.fine_tuning else ("dataset", "predictor")
-        draw(scores.rows, curves.draw, panel=panel, line=line)
+        save_picture([*scores.figures()], curves.draw)
         console.note(f"wrote {curves.draw}")
 
 

@@ -10,8 +10,10 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latcast._files import write_file
 from latcast._imports import require
 
 from .axis import Axis, label_places, ticks
@@ -43,6 +45,24 @@ def picture(figures: Sequence[Figure]) -> Picture:
     for axes, figure in zip(every, figures, strict=True):
         draw(figure, axes)
     return made
+
+
+def save_picture(figures: Sequence[Figure], path: Path) -> None:
+    """Write :func:`picture` (SVG, PNG or PDF, by the file's ending); alike for the same figures.
+
+    Raises:
+        ValueError: there are no figures.
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    matplotlib = require("matplotlib", "plot", "plotting")
+    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    written = io.BytesIO()
+    # Text stays text, and nothing is drawn from chance or the day.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "latcast"}):
+        picture(figures).savefig(
+            written, format=path.suffix.removeprefix("."), metadata=dates.get(path.suffix)
+        )
+    write_file(path, written.getvalue())
 
 
 def _shown(**how: Any) -> Picture:
