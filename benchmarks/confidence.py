@@ -1,25 +1,17 @@
-"""Print how often budgets are kept by what a search picks, on labels that nothing was fitted to.
+"""Print how often intervals hold and budgets are kept where no random row is asked for.
 
-    python benchmarks/confidence.py --data ../shared/data [--pools]
+    python benchmarks/confidence.py --data ../shared/data
 
-First where no random row is asked for: rows that were measured after a machine had drifted, devices
-that are known by their specification, and the whole space, of which a search picks what is at an
-end. Then, with ``--pools``, searches among networks that were measured.
-
-For every target a predictor is made of few or many measurements, and the most accurate of the
-networks that it was not made of is picked, so that a budget is kept by the prediction, by the upper
-bound of a random network, or by the bound corrected for the search. Kept is what was *measured*
-within the budget. Candidates leave gaps below a budget; what is under its own bound is therefore
-given as well: that share were kept if every budget were used up.
+That is rows that were measured after a machine had drifted, devices that are known by their
+specification, and the whole space, of which a search picks what is at an end.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 import latcast
-from latcast.bench.help_folder import HelpFolder
 from latcast.bench.paper import split_of
-from latcast.bench.protocol import base_model
-from latcast.bench.published import SPLITS
 from latcast.bench.tables import machine
 from latcast.data import Dataset, read_latencies
 from latcast.devices import devices
@@ -43,14 +32,6 @@ from latcast.search import AccuracyModel, Memetic, accuracy_model, search
 from latcast.search.confidence import ConfidentBound
 from latcast.spaces import Archs, SearchSpace
 
-CONFIDENCES = (0.8, 0.9, 0.95)
-POOL_WAYS = ("plain", *(f"{w} {c}" for c in CONFIDENCES for w in ("uncorrected", "corrected")))
-SEEDS = 6
-BUDGETS = 10
-SHARE = 0.5
-"""Of the candidates, for one search: otherwise all would pick from the same few networks."""
-FITTED_ROWS = (200, 1_000, 7_000)
-ADAPTED_ROWS = (10, 20, 50)
 NOTE10_BUDGETS_MS = (15, 20, 25, 30, 35)
 NOTE10_SEEDS = 100
 RANDOM = 100
@@ -66,9 +47,7 @@ Rows = npt.NDArray[np.intp]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of ofanas/ and help/")
-    parser.add_argument("--pools", action="store_true", help="also search among measured networks")
-    arguments = parser.parse_args()
-    folder = arguments.data
+    folder = parser.parse_args().data
     print(machine())
     print(
         "\nIntervals of 90 % and budgets at a confidence of 0.9 where no random row is asked for\n"
@@ -76,152 +55,6 @@ def main() -> None:
     print(f"  {'':72}{'cases':>7}{'groups':>8}{'held %':>9}{'width %':>10}")
     for situation in situations(folder, Path("datasets")):
         print(situation.line(), flush=True)
-    if arguments.pools:
-        pools = chain(fitted(folder / "ofanas"), adapted(folder / "help"))
-        table("Candidates: measured networks that the predictor was not made of", pools, POOL_WAYS)
-
-
-# -- what is scored ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Picks:
-    """What searches picked by one way of counting; arrays of shape (searches,).
-
-    Attributes:
-        budget_ms, bound_ms, true_ms: the budget, what was counted against it, what is true.
-        accuracy: of the picked networks; NaN where no network kept the budget.
-    """
-
-    budget_ms: Floats
-    bound_ms: Floats
-    true_ms: Floats
-    accuracy: Floats
-
-    @classmethod
-    def joined(cls, parts: Iterable[Picks]) -> Picks:
-        columns = zip(*((p.budget_ms, p.bound_ms, p.true_ms, p.accuracy) for p in parts),
-                      strict=True)  # fmt: skip
-        return cls(*(np.concatenate(c) for c in columns))
-
-    @property
-    def found(self) -> npt.NDArray[np.bool_]:
-        return np.isfinite(self.accuracy)
-
-    def kept(self) -> float:
-        return float((self.true_ms <= self.budget_ms)[self.found].mean())
-
-    def under_bound(self) -> float:
-        return float((self.true_ms <= self.bound_ms)[self.found].mean())
-
-
-Ways = dict[str, Picks]
-"""``plain``, and ``uncorrected 0.9``, ``corrected 0.9`` … -> picks of the same searches."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """The picks of one setting; accuracies are in points of top-1."""
-
-    group: str
-    name: str
-    ways: Ways
-
-
-def ways_of(bound: ConfidentBound, predicted: Floats, accuracy: Floats) -> dict[str, Floats]:
-    """What counts against a budget, way by way, each of shape (n,)."""
-    result = {"plain": predicted}
-    for confidence in CONFIDENCES:
-        one = replace(bound, confidence=confidence)
-        result[f"uncorrected {confidence}"] = one.uncorrected(predicted)
-        result[f"corrected {confidence}"] = one.bound_of(predicted, accuracy)
-    return result
-
-
-def picks_from_pool(
-    predictor: Predictor, accuracy: AccuracyModel, rest: Dataset, seed: int, points: float
-) -> Ways:
-    """Searches for budgets that are quantiles of the predictions, among known networks."""
-    rest = seen(predictor, rest)
-    bound = ConfidentBound.of(
-        rest.archs.space, predictor, accuracy, CONFIDENCES[0], predictor.fitted.seen, seed
-    )
-    rng = np.random.default_rng(seed)
-    top1, predicted = accuracy.predict(rest.archs), predictor.predict(rest.archs)
-    counted = ways_of(bound, predicted, top1)
-    result: dict[str, list[Picks]] = {way: [] for way in counted}
-    for quantile in rng.uniform(0.05, 0.95, BUDGETS):
-        pool = rng.permutation(len(rest))[: int(SHARE * len(rest))]
-        budget = float(np.quantile(predicted[pool], quantile))
-        for way, bound_ms in counted.items():
-            row = most_accurate(top1, bound_ms, pool, budget)
-            found = [points * top1[row]] if row is not None else [np.nan]
-            at = 0 if row is None else row
-            one = ([budget], [bound_ms[at]], [rest.latency_ms[at]], found)
-            result[way].append(Picks(*(np.array(x, dtype=np.float64) for x in one)))
-    return {way: Picks.joined(parts) for way, parts in result.items()}
-
-
-def most_accurate(top1: Floats, bound_ms: Floats, pool: Rows, budget: float) -> int | None:
-    within = pool[bound_ms[pool] <= budget]
-    return int(within[np.argmax(top1[within])]) if within.size else None
-
-
-def seen(predictor: Predictor, rest: Dataset) -> Dataset:
-    """The networks of gene values that were trained on; a search looks at no others."""
-    columns = zip(rest.archs.space.genes, rest.archs.genes.T, strict=True)
-    known = [np.isin(column, predictor.fitted.seen[gene.name]) for gene, column in columns]
-    return rest[np.flatnonzero(np.all(known, axis=0))]
-
-
-# -- settings ---------------------------------------------------------------------------------
-
-
-def fitted(folder: Path) -> Iterator[Score]:
-    """Predictors of the paper's two GPUs, fitted on random rows; in their order at the end."""
-    accuracy = accuracy_model()
-    for name in ("RTX_2080_Ti_GPU_ofa", "Tesla_P40_GPU_ofa"):
-        data = read_latencies(folder / "datasets" / f"{name}.csv", space=accuracy.name)
-        device = data.target.device
-        for rows in FITTED_ROWS:
-            runs = []
-            for seed in range(SEEDS if rows < 5_000 else SEEDS // 2):
-                train, rest = parted(
-                    data, np.random.default_rng(seed).permutation(len(data))[:rows]
-                )
-                runs.append(
-                    picks_from_pool(Roofline().fit(train, seed=seed), accuracy, rest, seed, 100)
-                )
-            yield Score(f"{device}, random splits", f"{device}, {rows} rows", joined(runs))
-        train, rest = parted(data, np.arange(7_000))
-        predictor = Roofline().fit(train, seed=0)
-        test = rest[len(rest) // 2 :]
-        runs = [picks_from_pool(predictor, accuracy, test, seed, 100) for seed in range(SEEDS)]
-        yield Score(f"{device}, paper's split", f"{device}, paper's split", joined(runs))
-
-
-def adapted(folder: Path) -> Iterator[Score]:
-    """HELP's validation and test targets, adapted from a base model of its train targets."""
-    for space in ("nasbench201", "ofa-mobilenet-v3"):
-        found, split = HelpFolder.find(folder, space), SPLITS["help"][space]
-        base, _, _ = base_model({n: found.read(n) for n in split.train}, None, lambda _: None)
-        accuracy, points = (
-            (EdgeRidge.of(found.path / "arch_generated_by_metad2a.txt"), 1.0)
-            if space == "nasbench201"
-            else (accuracy_model(), 100.0)
-        )
-        for name in (*split.validation, *split.test):
-            data = found.read(name).valid()
-            for rows in ADAPTED_ROWS:
-                runs = []
-                for seed in range(SEEDS):
-                    drawn = np.random.default_rng(seed).permutation(len(data))[:rows]
-                    few, rest = parted(data, drawn)
-                    runs.append(picks_from_pool(base.adapt(few), accuracy, rest, seed, points))
-                yield Score(f"{space}, {rows} rows", f"{name}, {rows} rows", joined(runs))
-
-
-# -- situations in which no random row is asked for -------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -359,6 +192,11 @@ def restricted(space: SearchSpace, known: Mapping[str, list[int]], name: str) ->
     return {g.name: sorted(set(g.choices) & set(known[g.name])) for g in space.genes}
 
 
+def most_accurate(top1: Floats, bound_ms: Floats, pool: Rows, budget: float) -> int | None:
+    within = pool[bound_ms[pool] <= budget]
+    return int(within[np.argmax(top1[within])]) if within.size else None
+
+
 def budgets_of(
     p: Predictor, truth: Dataset, accuracy: AccuracyModel
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
@@ -411,16 +249,6 @@ def picked(folder: Path) -> Iterator[Situation]:
         yield Situation.joined(name, kept)
         yield Situation.joined("  its picks under their own bounds, 0.9", bounded)
         yield Situation.joined("  random networks by the same predictors, 90 %", random)
-
-
-def parted(data: Dataset, rows: Rows) -> tuple[Dataset, Dataset]:
-    """The rows, and those of all other networks."""
-    groups = data.archs.unique_index()
-    return data[rows], data[np.flatnonzero(~np.isin(groups, groups[rows]))]
-
-
-def joined(runs: list[Ways]) -> Ways:
-    return {way: Picks.joined([run[way] for run in runs]) for way in runs[0]}
 
 
 class Counted(BlockPredictor):
@@ -488,36 +316,6 @@ class EdgeRidge(AccuracyModel):
         one = np.eye(choices)[archs.genes].reshape(len(archs), -1)
         left, right = np.triu_indices(one.shape[1], 1)
         return np.hstack([one, self.PAIR_SCALE * one[:, left] * one[:, right]])
-
-
-# -- tables -----------------------------------------------------------------------------------
-
-
-def table(title: str, scores: Iterable[Score], ways: Sequence[str]) -> None:
-    """One line a setting, as they come, then one a group, then all."""
-    print(f"\n{title}\nwithin budget % (under its own bound %), points of top-1 against plain\n")
-    print(f"{'':34}{'searches':>8}" + "".join(f"{way:>19}" for way in ways))
-    groups: dict[str, list[Ways]] = {}
-    for score in scores:
-        groups.setdefault(score.group, []).append(score.ways)
-        line(f"  {score.name}", score.ways)
-    print()
-    if max(map(len, groups.values())) > 1:
-        for name, members in groups.items():
-            line(name, joined(members))
-    line("all", joined([ways for members in groups.values() for ways in members]))
-
-
-def line(name: str, ways: Mapping[str, Picks]) -> None:
-    plain = ways["plain"]
-    cells = []
-    for way, picks in ways.items():
-        cell = f"{100 * picks.kept():.0f} ({100 * picks.under_bound():.0f})"
-        if way != "plain":
-            both = picks.found & plain.found
-            cell += f" {(picks.accuracy - plain.accuracy)[both].mean():+.2f}"
-        cells.append(f"{cell:>19}")
-    print(f"{name:34}{len(plain.accuracy):>8}" + "".join(cells), flush=True)
 
 
 if __name__ == "__main__":
