@@ -134,8 +134,8 @@ results-search: $(VENV)/tested
 	$(BIN)/python benchmarks/verification.py host >> build/verification.txt
 	mv build/verification.txt docs/results/verification.txt
 
-# Those of networks of any kind: half an hour. fusion.txt, counts.txt and formats.txt need files of
-# models that other packages write; see benchmarks/kernels.py, counts.py and formats.py.
+# Those of networks of any kind: half an hour. fusion.txt and counts.txt need files of models that
+# other packages write; see benchmarks/kernels.py and counts.py.
 results-families: $(VENV)/tested
 	OPENBLAS_NUM_THREADS=1 $(BIN)/latcast bench families datasets/epyc-genoa-2c_*.networks.parquet --seeds 3 \
 	  > docs/results/families.txt

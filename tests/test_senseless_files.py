@@ -64,7 +64,7 @@ from latcast.measure import (
 )  # fmt: skip
 from latcast.measure import _campaign_file as campaign_file
 from latcast.measure._sources import OnnxFile, VariantSource
-from latcast.models.overview import ModelCard
+from latcast.models.overview import model_card
 from latcast.search import budgets
 from latcast.spaces import space
 
@@ -308,7 +308,7 @@ def _read_graph(path: Path) -> None:
 def _sound_results() -> list[Any]:
     archs = space("nasbench201").sample(3, 0)
     found = [
-        ModelCard.of("tesla-p40"), latcast.list_devices(), latcast.list_spaces(),
+        model_card("tesla-p40"), latcast.list_devices(), latcast.list_spaces(),
         latcast.inspect(Graph.from_json(_graph_texts()[0])), latcast.forecast(archs, "help-v100-1"),
     ]  # fmt: skip
     trees = [json.loads(record.to_json()) for record in found]

@@ -18,7 +18,7 @@ from latcast._model_file import read_header
 from latcast.families import Variant
 from latcast.models import Kernels, zoo
 from latcast.models.hub import Address
-from latcast.models.overview import ModelCard
+from latcast.models.overview import model_card
 from latcast.models.publishing import _content, card_markdown
 from latcast.serve.calls import check_names
 
@@ -128,7 +128,7 @@ def test_cards_are_of_the_hub_s_format(name: str, tmp_path: Path, layer_model: K
     if name == "FILE":
         layer_model.save(tmp_path / "cpu.latcast")
         name = str(tmp_path / "cpu.latcast")
-    card = ModelCard.of(name)
+    card = model_card(name)
     text = card_markdown(card, Address("me/models", "x.latcast", None))
     read = huggingface_hub.ModelCard(text)
     assert read.data.library_name == "latcast"

@@ -11,7 +11,7 @@ import pytest
 import latcast
 from latcast.data import read
 from latcast.models import zoo
-from latcast.models.overview import ModelCard, ModelList
+from latcast.models.overview import ModelList, list_models, model_card
 
 OUR_DATASETS = Path(__file__).parents[2] / "datasets"
 EXPECTED = {
@@ -76,7 +76,7 @@ def test_note10_model_is_the_table(shared: Path) -> None:
 
 
 def test_joint_models_are_listed_with_what_they_know() -> None:
-    *others, joint = ModelList.of_all().models
+    *others, joint = list_models().models
     assert all(m.chips is None for m in others)
     assert (joint.kind, joint.space, joint.target) == ("joint", None, None)
     assert len(joint.sources) > joint.chips > 80
@@ -89,5 +89,5 @@ def test_joint_models_are_listed_with_what_they_know() -> None:
     text = ModelList((known,)).to_text()
     assert re.search(rf"{joint.name} +{len(joint.sources)} +{joint.chips} +{len(tables)} ", text)
     assert re.search(r"7\.0 +21\.5 +24\.0", text)
-    card = ModelCard.of(joint.name).to_text()
+    card = model_card(joint.name).to_text()
     assert all(table in card for table in tables)

@@ -28,7 +28,7 @@ def models(
     Example: latcast models rtx-2080-ti
     """
     from latcast.graph.read import is_named
-    from latcast.models.overview import ModelList
+    from latcast.models.overview import list_models
 
     is_push = words is not None and words[:1] == ["push"]
     if card is not None and (is_push or not words):
@@ -46,7 +46,7 @@ def models(
         case ["push", *_]:
             raise UsageError("push needs a model and an address: push MODEL hf://OWNER/NAME")
         case []:
-            console.show(ModelList.of_all())
+            console.show(list_models())
         case [name] if is_named(name):
             if card is not None:
                 raise UsageError("--card is of a model: networks have none")
@@ -64,7 +64,7 @@ def models(
 def _show(console: Console, name: str, card: Path | None) -> None:
     """A model's card, which is written as the Hub has it where that is asked for."""
     from latcast.models.hub import Address, is_address, is_file
-    from latcast.models.overview import ModelCard
+    from latcast.models.overview import model_card
 
     if is_address(name):
         with usage():
@@ -72,10 +72,10 @@ def _show(console: Console, name: str, card: Path | None) -> None:
     elif is_file(name):
         check_usable(Path(name))
     if is_file(name):
-        found = ModelCard.of(name)
+        found = model_card(name)
     else:
         with usage():
-            found = ModelCard.of(name)
+            found = model_card(name)
     if card is not None:
         from latcast.models.publishing import card_markdown
 

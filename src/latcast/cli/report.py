@@ -78,10 +78,10 @@ def read_result(path: Path) -> Record:
 
         return AuditReport.of(read(path), "standard input" if is_dataset else path.name)
     if path.suffix == ".latcast":
-        from latcast.models.overview import ModelCard
+        from latcast.models.overview import model_card
 
         with resolving():
-            return ModelCard.of(str(path))
+            return model_card(str(path))
     name, content = read_input(path, MAX_TEXT_BYTES)
     try:
         data = json.loads(content)

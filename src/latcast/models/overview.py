@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from latcast._model_file import read_header
 from latcast._names import unknown_name
@@ -51,7 +51,7 @@ class ModelEntry:
     chips: int | None = None
 
     @classmethod
-    def of(cls, name: str, header: Mapping[str, Any]) -> ModelEntry:
+    def of(cls, name: str, header: Mapping[str, Any]) -> Self:
         """The entry of a model file's header."""
         known = header.get("known") if header.get("kind") == JOINT else None
         sources = header["sources"] if _is_base(header) else known and [n for n, *_ in known]
@@ -164,89 +164,31 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, repr=False)
-class ModelCard(Record):
+class ModelCard(ModelEntry, Record):
     """A model with its card, and a model of any network that goes by the same name.
 
     Attributes:
-        name: of the model, or its file.
-        kind: of predictor.
-        space: of the architectures that it knows; null for networks of any kind.
-        target: that it is for; null for a model of many targets.
-        sources: targets that such a model knows; null for others.
-        quantity: that it predicts, such as ``latency_ms``.
-        card: as of an entry of ``models``.
         any_network: the other model; null where there is none.
-        chips: of the targets that a joint model knows; null for others.
     """
 
     schema = "model"
     no_figure = "its card tells neither of intervals nor of families"
 
-    name: str
-    kind: str
-    space: str | None
-    target: str | None
-    sources: list[Any] | None
-    quantity: str
-    card: Mapping[str, Any]
-    any_network: ModelEntry | None
-    chips: int | None = None
-
-    @classmethod
-    def of(cls, name: str) -> ModelCard:
-        """The card of a shipped model, of a device's model, or of a file.
-
-        Raises:
-            ValueError: the name is of no model, or of several; or a file is damaged or holds
-                another model than one of latencies.
-            FileNotFoundError: there is no such file.
-        """
-        if is_file(name):
-            headers = [read_header(local_file(name))]
-            is_joint = headers[0].get("kind") == JOINT
-            is_one = {"kind", "target", "card"} <= set(headers[0])
-            if not (is_one or is_joint or _is_base(headers[0])):
-                raise ValueError(f"{name} is no latency model")
-        else:
-            headers = _shipped(name)
-        first, *others = (ModelEntry.of(name, header) for header in headers)
-        return cls(
-            name, first.kind, first.space, first.target, first.sources, first.quantity, first.card,
-            others[0] if others else None, first.chips,
-        )  # fmt: skip
+    any_network: ModelEntry | None = None
 
     def headline(self) -> str:
         return f"The model {self.name}"
 
-    def answer(self) -> str:
-        return self._own.answer()
-
-    def figures(self) -> Iterator[Figure]:
-        yield from self._own.figures()
-
-    @property
-    def _own(self) -> ModelEntry:
-        return ModelEntry(
-            self.name,
-            self.kind,
-            self.space,
-            self.target,
-            self.sources,
-            self.quantity,
-            self.card,
-            self.chips,
-        )
-
     def sections(self) -> Iterator[Section]:
         from latcast.report.page import sections_of
 
-        yield from sections_of(self.figures(), self._own.parts())
+        yield from sections_of(self.figures(), super().parts())
         if (other := self.any_network) is not None:
             for heading, parts in sections_of(other.figures(), other.parts()):
                 yield f"{heading} (model of any network)", parts
 
     def parts(self) -> Iterator[Table | str]:
-        yield from self._own.parts()
+        yield from super().parts()
         if self.any_network is not None:
             yield ""
             yield from self.any_network.parts()
@@ -265,13 +207,6 @@ class ModelList(Record):
     frame = "models"
 
     models: tuple[ModelEntry, ...]
-
-    @classmethod
-    def of_all(cls) -> ModelList:
-        """All that are shipped."""
-        roles: tuple[zoo.Role, ...] = ("space", "base", "networks", "joint")
-        named = [(n, zoo.header(n, role)) for role in roles for n in zoo.names(role)]
-        return cls(tuple(ModelEntry.of(n, header) for n, header in named))
 
     def answer(self) -> str:
         return f"{len(self.models)} models are shipped."
@@ -296,7 +231,9 @@ class ModelList(Record):
 
 def list_models() -> ModelList:
     """The shipped models, as a record."""
-    return ModelList.of_all()
+    roles: tuple[zoo.Role, ...] = ("space", "base", "networks", "joint")
+    named = [(n, zoo.header(n, role)) for role in roles for n in zoo.names(role)]
+    return ModelList(tuple(ModelEntry.of(n, header) for n, header in named))
 
 
 def model_card(name: str | Path) -> ModelCard:
@@ -307,7 +244,17 @@ def model_card(name: str | Path) -> ModelCard:
             model than one of latencies.
         FileNotFoundError: there is no such file.
     """
-    return ModelCard.of(str(name))
+    name = str(name)
+    if is_file(name):
+        headers = [read_header(local_file(name))]
+        is_joint = headers[0].get("kind") == JOINT
+        is_one = {"kind", "target", "card"} <= set(headers[0])
+        if not (is_one or is_joint or _is_base(headers[0])):
+            raise ValueError(f"{name} is no latency model")
+    else:
+        headers = _shipped(name)
+    others = [ModelEntry.of(name, header) for header in headers[1:]]
+    return replace(ModelCard.of(name, headers[0]), any_network=others[0] if others else None)
 
 
 _COLUMNS = (

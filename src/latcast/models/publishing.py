@@ -18,7 +18,7 @@ from latcast.report.text import bytes_text
 
 from . import zoo
 from .hub import SUFFIX, Address, is_file, local_file, told
-from .overview import ModelCard
+from .overview import ModelCard, model_card
 
 # Licences as cards name them that are identifiers of the Hub in lower case.
 _LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
@@ -80,7 +80,7 @@ def push(
         ModuleNotFoundError: ``huggingface_hub`` is not installed.
     """
     to = Address.parse(address)
-    card = ModelCard.of(str(model))
+    card = model_card(str(model))
     content, name = _content(model)
     name = to.file or name
     package = require("huggingface_hub", "hub", f"{to}")

@@ -385,7 +385,9 @@ def described(cls: type[Any], before: str = "") -> Iterator[tuple[str, str]]:
         cls: a record, or a dataclass inside of one.
         before: path of the object that holds the keys.
     """
-    texts = _attributes(cleandoc(cls.__doc__ or ""))
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # fields that are inherited are described where they stand
+        texts |= _attributes(cleandoc(base.__doc__ or ""))
     hints = get_type_hints(cls)
     for field in fields(cls):
         path, hint = before + key_of(field.name), hints[field.name]

@@ -139,7 +139,7 @@ def _listed(
     what: str, name: str | None, kind: str | None = None, find: str | None = None
 ) -> Answer:
     from latcast.devices._catalogue import DeviceList
-    from latcast.models.overview import ModelCard, ModelList
+    from latcast.models.overview import list_models, model_card
     from latcast.models.zoo import UnresolvedError
     from latcast.spaces import space
     from latcast.spaces.overview import SpaceDetails, SpaceList
@@ -150,7 +150,7 @@ def _listed(
         if what == "devices":
             found = DeviceList.of_kind(kind, find) if name is None else DeviceList.of(name)
         elif what == "models":
-            found = ModelList.of_all() if name is None else ModelCard.of(name)
+            found = list_models() if name is None else model_card(name)
         else:
             found = SpaceList.of_all() if name is None else SpaceDetails.of(space(name))
     except ValueError as error:  # a name that is not known
