@@ -12,7 +12,7 @@ from latcast.data import Dataset
 from latcast.devices import Target
 from latcast.models import LookupTable, Predictor, Roofline
 from latcast.search.result import Front
-from latcast.search.verification._candidates import LEVELS, Candidates, best_within, spread
+from latcast.search.verification._candidates import LEVELS, Candidates, spread
 from latcast.search.verification._scope import find
 from latcast.spaces import space
 
@@ -164,14 +164,3 @@ def test_networks_are_found_among_others(seed: int, n: int, m: int) -> None:
     for arch, row in zip(archs, rows, strict=True):
         same = [k for k in range(m) if among[k] == arch]
         assert row == (same[-1] if same else -1)
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=20), st.integers(0, 9))
-def test_best_within(networks: list[tuple[int, int]], budget: int) -> None:
-    ms, accuracy = np.array(networks, dtype=float).reshape(-1, 2).T
-    row = best_within(ms, accuracy, budget)
-    within = [(-a, m) for m, a in networks if m <= budget]
-    if within:
-        assert (-accuracy[row], ms[row]) == min(within)
-    else:
-        assert row == -1

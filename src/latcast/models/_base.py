@@ -401,9 +401,7 @@ _OTHERS = 64
 _BEYOND = 1.2
 
 
-def hedged(
-    adapted: P, few: Dataset, again: Callable[[Dataset], Predictor], most: int = HEDGED_ROWS
-) -> P:
+def hedged(adapted: P, few: Dataset, again: Callable[[Dataset], Predictor]) -> P:
     """A predictor whose intervals hold what it would say without any one of few measurements.
 
     One of them may be a spike: then what the others say is right. Intervals are widened as far as
@@ -413,11 +411,10 @@ def hedged(
         adapted: to the measurements; it is changed.
         few: the measurements, of different networks.
         again: how it was adapted.
-        most: measurements up to which it is done.
     """
     calibration = adapted.fitted.calibration
     widens = isinstance(calibration, Calibration | DeviationScores)
-    if not 2 <= len(few) <= most or not widens or not calibration.covers(_HEDGED):
+    if not 2 <= len(few) <= HEDGED_ROWS or not widens or not calibration.covers(_HEDGED):
         return adapted
     networks: AnyNetworks = few.networks
     beyond = _BEYOND

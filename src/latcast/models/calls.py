@@ -7,7 +7,6 @@ record that the command prints; the model that was made is the record's ``fitted
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
     from .tuning import TuningRecord
 
 M = TypeVar("M", bound=Made)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """The caller's statements on a file or frame that lacks them."""
-
-    space: str | SearchSpace | None
-    target: str | Target | None
-
-    def read(self, data: Source) -> Dataset:
-        return read(data, space=self.space, target=self.target)
 
 
 def kind_of(datasets: Sequence[Dataset], predictor: str | None) -> str:
@@ -94,8 +82,7 @@ def train(
         FileNotFoundError: there is no such file.
     """
     sources: Any = data if isinstance(data, list | tuple) else [data]
-    reading = _Reading(space=space, target=target)
-    datasets = [reading.read(each) for each in sources]
+    datasets = [read(each, space=space, target=target) for each in sources]
     kind = kind_of(datasets, predictor)
     model, found = workflow.train(
         datasets, kind, test=test, seed=seed, families=families, out=_path(out), progress=progress
@@ -122,8 +109,7 @@ def evaluate(
         ValueError: nothing of that name predicts such networks, or the data cannot be read.
         FileNotFoundError: there is no such file.
     """
-    reading = _Reading(space=space, target=target)
-    known, dataset = _model_and_data(model, data, reading, scored=True)
+    known, dataset = _model_and_data(model, data, space, target, scored=True)
     return Evaluation.of(known, dataset, model_name=_name(model), data=_name(data))
 
 
@@ -159,8 +145,7 @@ def adapt(
     """
     if method not in ADAPTATIONS:
         raise ValueError(unknown_name("method", method, list(ADAPTATIONS)))
-    reading = _Reading(space=space, target=target)
-    known, dataset = _model_and_data(model, data, reading, scored=False)
+    known, dataset = _model_and_data(model, data, space, target, scored=False)
     adapted, found = workflow.adapt_and_score(
         known, dataset, samples=samples, method=method, seed=seed, base=_name(model),
         out=_path(out),
@@ -211,7 +196,7 @@ def tune(
     from .tuning import tune as run
 
     plan = TuningPlan.make(predictor, preset, epochs=epochs, test=test, seed=seed, prune=prune)
-    dataset = _Reading(space=space, target=target).read(data)
+    dataset = read(data, space=space, target=target)
     result = run(dataset, plan, storage=storage, **how)
     where, file = (None if x is None else str(x) for x in (storage, out))
     found = TuningRecord.of(result, plan, storage=where, model=file)
@@ -219,11 +204,19 @@ def tune(
 
 
 def _model_and_data(
-    model: Any, data: Source, reading: _Reading, *, scored: bool
+    model: Any,
+    data: Source,
+    space: str | SearchSpace | None,
+    target: str | Target | None,
+    *,
+    scored: bool,
 ) -> tuple[Any, Dataset]:
+    def dataset() -> Dataset:
+        return read(data, space=space, target=target)
+
     if isinstance(model, str | Path):
-        return load_with_data(str(model), lambda: reading.read(data), scored=scored)
-    return model, reading.read(data)
+        return load_with_data(str(model), dataset, scored=scored)
+    return model, dataset()
 
 
 def _written(found: M, out: str | Path | None) -> M:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Series
-from latcast.report.record import Record, Section
+from latcast.report.record import Section
 from latcast.report.table import AT_ONCE, Column, Table, numbered
-from latcast.report.text import interval_column, ms_text, shared_notes
+from latcast.report.text import interval_column, ms_text
 
-from .forecast_records import answer_of
+from .forecast_records import DeviceRows, answer_of
 
 # Forecasts that are rows of a figure; more are points.
 _MAX_ROWS = 12
@@ -100,7 +100,7 @@ class ArchsOnTarget:
 
 
 @dataclass(frozen=True, repr=False)
-class ArchsForecast(Record):
+class ArchsForecast(DeviceRows):
     """Latencies of architectures on devices.
 
     Attributes:
@@ -112,11 +112,6 @@ class ArchsForecast(Record):
     no_figure = "no device has an answer"
 
     devices: tuple[ArchsOnTarget, ...]
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors of devices that cannot be answered."""
-        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     def headline(self) -> str:
         answered = [d for d in self.devices if d.error is None]
@@ -194,9 +189,3 @@ class ArchsForecast(Record):
         for device in self.devices:
             if device.error is None:
                 yield from device.parts()
-
-    def doubts(self) -> Iterator[str]:
-        yield from shared_notes(
-            (((d.device, d.target or d.device), text) for d in self.devices for text in d.notes),
-            [(d.device, d.target or "") for d in self.devices if d.error is None],
-        )

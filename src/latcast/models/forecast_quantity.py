@@ -11,12 +11,11 @@ from latcast.graph import Graph
 from latcast.graph.read import ReadOptions
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Record
 from latcast.report.table import AT_ONCE, MISSING, Column, Table, lazy
-from latcast.report.text import shared_notes
 from latcast.spaces import Archs, SearchSpace
 
 from .forecast_network import batch_notes, graph_reader, rows_of
+from .forecast_records import DeviceRows
 from .query import Resolved, TargetQuery
 from .resolve import resolve
 
@@ -62,7 +61,7 @@ class ValuesOnTarget:
 
 
 @dataclass(frozen=True, repr=False)
-class QuantityForecast(Record):
+class QuantityForecast(DeviceRows):
     """Values of a quantity, such as energy, of networks on targets.
 
     Attributes:
@@ -80,11 +79,6 @@ class QuantityForecast(Record):
     unit: str
     coverage: float
     devices: tuple[ValuesOnTarget, ...]
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors of models that cannot answer."""
-        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     def headline(self) -> str:
         label = quantity(self.quantity).label
@@ -140,12 +134,6 @@ class QuantityForecast(Record):
             if device.error is None:
                 space = f", {device.space}" if device.space else ""
                 yield Table(columns, device.networks, f"{device.device} ({device.target}){space}")
-
-    def doubts(self) -> Iterator[str]:
-        yield from shared_notes(
-            (((d.device, d.target or d.device), text) for d in self.devices for text in d.notes),
-            [(d.device, d.target or "") for d in self.devices if d.error is None],
-        )
 
 
 def forecast_quantity(

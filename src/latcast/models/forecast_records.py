@@ -253,8 +253,25 @@ class FasterPrecision:
     probability: float
 
 
+class DeviceRows(Record):
+    """A record with an entry for each device that was asked for, or why there is no answer."""
+
+    devices: Sequence[Any]
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors of devices that cannot be answered."""
+        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
+
+    def doubts(self) -> Iterator[str]:
+        yield from shared_notes(
+            (((d.device, d.target or d.device), text) for d in self.devices for text in d.notes),
+            [(d.device, d.target or "") for d in self.devices if d.error is None],
+        )
+
+
 @dataclass(frozen=True, repr=False)
-class NetworkForecast(Record):
+class NetworkForecast(DeviceRows):
     """Latency of one network on devices, kernel by kernel.
 
     Attributes:
@@ -280,11 +297,6 @@ class NetworkForecast(Record):
     devices: tuple[NetworkOnTarget, ...]
     notes: tuple[str, ...]
     faster: tuple[FasterPrecision, ...] = ()
-
-    @property
-    def errors(self) -> list[str]:
-        """The errors of devices that cannot be answered."""
-        return [f"{d.device}: {d.error}" for d in self.devices if d.error is not None]
 
     @property
     def answered(self) -> list[NetworkOnTarget]:
@@ -386,7 +398,7 @@ class NetworkForecast(Record):
         yield from shared_notes(notes, rows, words)
         yield from _notes_of_runtimes(answered)
         yield from _notes_of_alike(answered)
-        yield from super().doubts()
+        yield from Record.doubts(self)
 
     def parts(self) -> Iterator[Table | str]:
         yield from self.tables(MAX_LISTED)

@@ -129,15 +129,8 @@ class Archive:
         return Archive(archs[left], accuracy[left], ms[left], self.ceiling_ms)
 
     def best_within(self, budget_ms: Floats) -> int | None:
-        """Position of the most accurate network within a budget (targets,), if there is one.
-
-        Of equally accurate ones the fastest.
-        """
-        within = np.flatnonzero((self.ms <= budget_ms).all(axis=1))
-        if not within.size:
-            return None
-        order = np.lexsort(((self.ms[within] / budget_ms).sum(axis=1), -self.accuracy[within]))
-        return int(within[order[0]])
+        """:func:`best_within`, among the archive's networks."""
+        return best_within(self.accuracy, self.ms, budget_ms)
 
     def _beats(self, accuracy: Floats, ms: Floats) -> npt.NDArray[np.bool_]:
         """Whether a network of the archive is as good as each of n, shape (n,)."""
@@ -148,6 +141,19 @@ class Archive:
             best = np.append(-np.inf, self.accuracy)
             return np.asarray(best[at] >= accuracy)
         return _as_good(self.accuracy, self.ms, accuracy, ms)
+
+
+def best_within(accuracy: Floats, ms: Floats, budget_ms: Floats) -> int | None:
+    """Position of the most accurate network within a budget, of equal ones the fastest; or None.
+
+    Args:
+        accuracy: shape (n,).
+        ms: shape (n, targets).
+        budget_ms: shape (targets,).
+    """
+    within = np.flatnonzero((ms <= budget_ms).all(axis=1))
+    order = np.lexsort(((ms[within] / budget_ms).sum(axis=1), -accuracy[within]))
+    return int(within[order[0]]) if len(order) else None
 
 
 def nondominated(accuracy: Floats, ms: Floats) -> Rows:

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 
 from latcast.data import Dataset
 from latcast.models import Predictor
+from latcast.search.front import best_within, nondominated
 from latcast.search.result import Front
 from latcast.spaces import Archs
 
@@ -88,15 +89,13 @@ class Known:
 
     def best(self, budget_ms: float) -> int:
         """Position of the most accurate measured network in scope and budget; -1: none."""
-        return best_within(self._answers_ms, self._accuracy, budget_ms)
+        return _best(self._accuracy, self._answers_ms, budget_ms)
 
     def front_ms(self) -> Floats:
         """Return the counted ms of the measured front in scope, ascending."""
-        order = np.lexsort((-self._accuracy, self._answers_ms))
-        order = order[np.isfinite(self._answers_ms[order])]
-        accuracy = self._accuracy[order]
-        before = np.maximum.accumulate(np.append(-np.inf, accuracy))[:-1]
-        return self._answers_ms[order[accuracy > before]]
+        rows = np.flatnonzero(np.isfinite(self._answers_ms))
+        ms = self._answers_ms[rows]
+        return ms[nondominated(self._accuracy[rows], ms[:, None])]
 
     def best_accuracy(self, budgets_ms: Floats, otherwise: float) -> Floats:
         """Accuracy of the best measured networks, shape (budgets,)."""
@@ -130,7 +129,7 @@ class Candidates:
 
     def picks(self) -> Rows:
         """Position of the most accurate network within every budget, shape (b,); -1: none."""
-        rows = [best_within(self.ms, self.front.accuracy, b) for b in self.budgets_ms]
+        rows = [_best(self.front.accuracy, self.ms, b) for b in self.budgets_ms]
         return np.array(rows, dtype=np.intp)
 
     def choose(self, count: int, predictor: Predictor, accuracy: Floats) -> Rows:
@@ -221,11 +220,10 @@ def _distances(ms: Floats, pool: Rows, others: Rows) -> Floats:
     return np.asarray(np.abs(np.log(ms[pool][:, None] / ms[others])).min(axis=1))
 
 
-def best_within(ms: Floats, accuracy: Floats, budget_ms: float) -> int:
-    """Position of the most accurate network within a budget, of equal ones the fastest; or -1."""
-    within = np.flatnonzero(ms <= budget_ms)
-    order = np.lexsort((ms[within], -accuracy[within]))
-    return int(within[order[0]]) if len(order) else -1
+def _best(accuracy: Floats, ms: Floats, budget_ms: float) -> int:
+    """:func:`best_within` on one target; -1: none."""
+    row = best_within(accuracy, ms[:, None], np.array([budget_ms]))
+    return -1 if row is None else row
 
 
 def _standard_error(data: Dataset) -> Floats:
