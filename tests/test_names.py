@@ -41,6 +41,12 @@ def test_a_part_of_a_name_counts_more_than_likeness() -> None:
     assert "did you mean 'fp16'?" in unknown_name("precision", "f16", ["fp32", "fp16", "bf16"])
 
 
+def test_a_name_is_known_without_its_hyphens() -> None:
+    known = ["pixel-4", "help-raspi4", "raspberry-pi-4-videocore-vi", "raspberry-pi-4"]
+    for given in ("pi4", "Raspberry Pi 4", "raspberrypi4"):
+        assert "did you mean 'raspberry-pi-4'?" in unknown_name("device", given, known)
+
+
 def test_a_file_of_devices_in_a_devices_place_is_told_where_it_goes() -> None:
     message = unknown_name("layer model or device", "my/boards.TOML", ["pixel-7"])
     assert "'my/boards.TOML': a file of devices is given with --devices" in message

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 import latcast
+from latcast.graph import GraphBuilder
 from latcast.models import Bayes, Roofline
 from latcast.search import search
 
@@ -25,6 +28,16 @@ def test_predictors() -> None:
     assert repr(latcast.load_base("nasbench201")) == "<BaseModel: latency_ms of nasbench201>"
     assert "of any network on raspberry-pi-4/" in repr(latcast.load_layers("raspberry-pi-4"))
     assert isinstance(latcast.load("tesla-p40"), Roofline)
+
+
+def test_graphs() -> None:
+    b = GraphBuilder(1)
+    graph = b.build(b.linear(b.global_pool(b.conv(b.input(3, 8, 8), 4, 3)), 10)).named("net")
+    assert repr(graph) == f"<Graph of {len(graph)} layers: net>"
+    with pytest.raises(TypeError, match=r"latcast.forecast takes files\); got 'net.onnx'"):
+        latcast.load_layers("raspberry-pi-4").predict("net.onnx")
+    with pytest.raises(ValueError, match=r"or a device \(latcast.load\(DEVICE, networks=graph"):
+        latcast.load("tesla-p40").predict(graph)
 
 
 def test_fronts() -> None:

@@ -32,7 +32,7 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
             f"no {kind} is called {short_repr(name)}: a file of devices is given with --devices "
             "(in Python, devices.device_files), and each of its devices has its name there"
         )
-    parts = sorted((n for n in folded if given and f"-{given}" in n), key=len)
+    parts = sorted((n for n in folded if _is_part(given, n)), key=len)
     near = list(dict.fromkeys([*parts, *get_close_matches(given, folded, n=5, cutoff=0.5)]))
     # rtx-2080 is rather rtx-2080-ti than rtx-4080, and p40 rather tesla-p40 than a40.
     near.sort(key=lambda n: (not n.startswith(given), n not in parts))
@@ -46,6 +46,13 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
         if lists:
             listed += f" ({' and '.join(lists)} show{'s' * (len(lists) == 1)} all)"
     return f"no {kind} is called {short_repr(name)}; {hint}known: {listed}"
+
+
+def _is_part(given: str, name: str) -> bool:
+    """Whether words of a name begin so, without hyphens: ``pi4`` is of ``raspberry-pi-4``."""
+    plain = "".join(filter(str.isalnum, given))
+    words = name.split("-")
+    return bool(plain) and any("".join(words[n:]).startswith(plain) for n in range(len(words)))
 
 
 def short_list(names: Iterable[str]) -> str:

@@ -229,6 +229,21 @@ def test_damaged_csv_is_refused(tmp_path: Path, content: bytes, message: str) ->
         read(path, space="ofa-mobilenet-v3", target="a/b")
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_column_per_key_of_a_dict(tmp_path: Path, separator: str) -> None:
+    """What a frame of Once-For-All's dicts is written as, by spreadsheets of any country."""
+    path = tmp_path / "mine.csv"
+    frame = pl.DataFrame({**{k: [json.dumps(i[k]) for i in ITEMS] for k in ITEMS[0]}})
+    frame = frame.with_columns(latency_ms=pl.Series([1.0, 2.0, 3.0]))
+    frame.write_csv(path, separator=separator, quote_style="necessary")
+    data = read(path, space="ofa-mobilenet-v3", target="a/b")
+    assert data.archs.to_dicts() == ITEMS
+    assert data.values.tolist() == [1.0, 2.0, 3.0]
+    frame.with_columns(r=pl.lit("[1]")).write_csv(path, separator=separator)
+    with pytest.raises(ValueError, match=r"mine\.csv, row 0: r must be"):
+        read(path, space="ofa-mobilenet-v3", target="a/b")
+
+
 def test_names_and_formats_that_are_not_known(tmp_path: Path) -> None:
     path = user_csv(tmp_path)
     with pytest.raises(ValueError, match="did you mean 'ofa-mobilenet-v3'"):

@@ -69,7 +69,7 @@ def test_unknown_device() -> None:
     with pytest.raises(ValueError, match="did you mean 'titan-rtx'") as caught:
         device("titanrtx")
     assert len(str(caught.value)) < 300  # not all that there are
-    with pytest.raises(ValueError, match=r"latcast devices lists them all"):
+    with pytest.raises(ValueError, match=r"latcast devices shows all"):
         device("???")
 
 

@@ -55,6 +55,8 @@ def test_networks_that_differ_are_found_beyond_what_all_share() -> None:
     assert f" takes {found.ratio:.3f} times" in found.answer()
     told = compare(_dataset(0), _dataset(1, times), names=("one", "other")).answer()
     assert told.startswith("other takes 1.0")
+    # Datasets have the names of their targets, which are no paths.
+    assert found.answer().startswith(f"{_dataset(1).target} takes ")
 
 
 def test_false_ones_are_controlled() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from latcast.models.sweep import NetworkSweep, SweepPoint
@@ -100,6 +102,9 @@ def test_a_figure_has_its_name_and_unit_and_what_the_device_has(
     assert side not in (text := found.to_text()) or side == name
     assert f" {low * (1e-12 if low > 1e9 else 1):g} " in text
     assert read_record(found.to_dict()) == found
+    assert not any("has no part" in note for note in found.doubts())
+    flat = replace(found, points=tuple(points("a/x/b1", (low, 8.0), (high, 8.0))))
+    assert f"note: a: {name} has no part in these forecasts" in "".join(flat.doubts())
     page = found.to_html()
     assert f"Latency by {name}</h2>" in page
     assert "All values</h2>" in page

@@ -27,11 +27,14 @@ def read_csv(path: Path, needed: Iterable[str] = ()) -> pl.DataFrame:
     import polars as pl
 
     content = read_file(path)
-    if (columns := content[: content.find(b"\n")].count(b",") + 1) > MAX_COLUMNS:
+    header = content[: content.find(b"\n")]
+    # Spreadsheets of countries with decimal commas write semicolons, or tabs.
+    separator = next((s for s in ",;\t" if s.encode() in header), ",")
+    if (columns := header.count(separator.encode()) + 1) > MAX_COLUMNS:
         raise ValueError(f"{path} must have at most {MAX_COLUMNS} columns; it has {columns}")
     try:
         # Bytes, not the path: polars would take a * or [ in the name for a pattern.
-        frame = pl.read_csv(content, infer_schema=False)
+        frame = pl.read_csv(content, infer_schema=False, separator=separator)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         told = str(error)[:300]  # which may quote all of the file
         raise ValueError(f"{path} must be a CSV file with a header; reading it: {told}") from error

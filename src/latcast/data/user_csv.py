@@ -2,10 +2,11 @@
 
 A column called as the quantity, such as ``latency_ms`` (of accuracies ``accuracy`` or
 ``accuracy_percent``; ``latency`` where the caller states its unit); the architecture either in a
-column ``arch`` (the space's own form: an OFA dict in JSON, a NAS-Bench-201 string …) or in one
-column per gene; optional columns ``device``, ``runtime``, ``batch``, ``precision`` and
-``threads``, each with one value throughout; optional ``order``. Columns ``std``, in the unit of the
-values, and ``n``, the passes that a value is the mean of, tell together how well it is known.
+column ``arch`` (the space's own form: an OFA dict in JSON, a NAS-Bench-201 string …), in one
+column per key of such a dict (``ks``, ``e``, ``d``, ``r``) or in one per gene; optional columns
+``device``, ``runtime``, ``batch``, ``precision`` and ``threads``, each with one value throughout;
+optional ``order``. Columns ``std``, in the unit of the values, and ``n``, the passes that a value
+is the mean of, tell together how well it is known.
 Columns of other names are named by the caller.
 """
 
@@ -209,6 +210,15 @@ def architectures(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Ar
         with _rows_named(path):
             return the_space.parse(items)
     missing = [g.name for g in the_space.genes if g.name not in frame.columns]
+    if missing and (keys := _keys(the_space)) and set(keys) <= set(frame.columns):
+        # A frame that was made of a list of dicts, such as Once-For-All's: one column per key.
+        rows = enumerate(frame.select(keys).iter_rows())
+        items = [
+            {k: _cell(cell, f"{path.name}, row {n}") for k, cell in zip(keys, row, strict=True)}
+            for n, row in rows
+        ]
+        with _rows_named(path):
+            return the_space.parse(items)
     if missing:
         raise ValueError(
             f"{path} must have a column 'arch', or one per gene of {the_space.name}; "
@@ -225,6 +235,13 @@ def architectures(path: Path, frame: pl.DataFrame, the_space: SearchSpace) -> Ar
         )
     with _rows_named(path):
         return Archs(the_space, genes)
+
+
+def _keys(the_space: SearchSpace) -> list[str]:
+    """The keys of a space's architectures, where it writes them as dicts of lists."""
+    item = the_space.format(the_space.sample(1, seed=0))[0]
+    is_of_lists = isinstance(item, dict) and all(isinstance(v, list) for v in item.values())
+    return list(item) if is_of_lists else []
 
 
 @contextmanager

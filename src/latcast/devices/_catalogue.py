@@ -61,9 +61,7 @@ def device(name: str) -> Device:
     try:
         return known[name]
     except KeyError:
-        raise ValueError(
-            f"{unknown_name('device', name, list(known))} (latcast devices lists them all)"
-        ) from None
+        raise ValueError(unknown_name("device", name, list(known))) from None
 
 
 @contextmanager

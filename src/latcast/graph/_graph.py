@@ -92,6 +92,9 @@ class Graph:
     def __len__(self) -> int:
         return len(self.layers)
 
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self.layers)} layers: {self.name[:60]}>"
+
     @classmethod
     def trusted(cls, layers: tuple[Layer, ...], name: str, outputs: tuple[int, ...]) -> Graph:
         """A graph of layers that were checked before, which takes a tenth of the time."""

@@ -199,8 +199,9 @@ def own_archs(networks: Any, space: SearchSpace) -> Archs:
     """
     if not isinstance(networks, Archs):
         raise ValueError(
-            f"a model of {space.name} knows nothing of networks of other kinds: it must be a "
-            "layer model (latcast train --predictor layers)"
+            f"a model of {space.name} takes its architectures (Archs): other networks need "
+            "a layer model (latcast train --predictor layers) or a device "
+            "(latcast.load(DEVICE, networks=graph))"
         )
     if networks.space.block_space != space.name:
         raise ValueError(

@@ -163,7 +163,7 @@ class Comparison(Record):
     families: tuple[ComparedFamily, ...] = ()
 
     def headline(self) -> str:
-        return f"{Path(self.a).name} beside {Path(self.b).name}"
+        return f"{_short(self.a)} beside {_short(self.b)}"
 
     def answer(self) -> str:
         interval = ""
@@ -171,8 +171,8 @@ class Comparison(Record):
             interval = f" ({self.ratio_lower:.3f} – {self.ratio_upper:.3f})"
         told = f"; {self.differing} of {self.tested} tested networks differ" if self.tested else ""
         return (
-            f"{Path(self.b).name} takes {self.ratio:.3f} times{interval} as much as "
-            f"{Path(self.a).name} on the {self.compared} networks that both have{told}."
+            f"{_short(self.b)} takes {self.ratio:.3f} times{interval} as much as "
+            f"{_short(self.a)} on the {self.compared} networks that both have{told}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -526,6 +526,11 @@ def _name(given: Side, data: Dataset, name: str | None) -> str:
     if name is not None:
         return name
     return str(given) if isinstance(given, str | Path) else str(data.target)
+
+
+def _short(name: str) -> str:
+    """A file without its folder; a target as it is."""
+    return Path(name).name if Path(name).suffix else name
 
 
 def _notes(found: Comparison, sides: tuple[Dataset, Dataset]) -> Iterator[str]:

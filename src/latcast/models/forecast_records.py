@@ -415,7 +415,7 @@ class NetworkForecast(DeviceRows):
             )
         yield (
             "bound by: compute / memory / launch\n"
-            "unseen: share out of the model's distribution, of the ms at most / of the kernels\n"
+            "extrapolated: share out of the model's distribution, of the ms at most / of the kernels\n"
         )
         n = self.network
         yield (
@@ -438,7 +438,7 @@ class NetworkForecast(DeviceRows):
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
             Column("bound by %", lambda d: [d.share_by_bound[b] for b in _BOUNDS], ".0f", 100),
-            Column("unseen %", _extrapolated_shares, ".0f", 100),
+            Column("extrapolated %", _extrapolated_shares, ".0f", 100),
         ]
         if any((d.batch or 1) > 1 for d in answered):
             columns.insert(3, ms_column("ms/sample", "per_sample_ms", 1))

@@ -228,6 +228,15 @@ class NetworkSweep(Record):
                     f"note: {device} has {self._value(value)}: with another {self._shown.name}, "
                     "and all else as it is, it is a device that does not exist"
                 )
+            times: dict[str, list[float]] = {}
+            for p in self.points:
+                if _device_of(p) == device and p.latency_ms is not None and p.target:
+                    times.setdefault(p.target, []).append(p.latency_ms)
+            if times and all(len(own) > 1 and min(own) == max(own) for own in times.values()):
+                yield (
+                    f"note: {device}: {self._shown.name} has no part in these forecasts: they are "
+                    "the same for all of its values"
+                )
 
     def _note(self, told: Sequence[tuple[SweepPoint, str]]) -> str:
         """Return what several points of a device tell alike, and at which values."""

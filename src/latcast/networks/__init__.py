@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from latcast._names import short_repr
 from latcast.devices import Target
 from latcast.graph import (
     EAGER,
@@ -73,6 +74,7 @@ class Networks:
             runs_all: as of :meth:`of_archs`.
 
         Raises:
+            TypeError: they are neither graphs nor architectures.
             ValueError: a graph's batch is another than the target's.
         """
         if isinstance(networks, Networks):
@@ -80,8 +82,13 @@ class Networks:
         rules = rules_of(target.runtime)
         if isinstance(networks, Archs):
             return cls.of_archs(networks, target.batch, rules, runs_all)
-        graphs = [networks] if isinstance(networks, Graph) else networks
+        graphs = [networks] if isinstance(networks, Graph | str) else networks
         for graph in graphs:
+            if not isinstance(graph, Graph):
+                raise TypeError(
+                    "networks must be graphs or architectures, as latcast.read_graph and "
+                    f"space.parse make them (latcast.forecast takes files); got {short_repr(graph)}"
+                )
             if graph.batch not in (None, target.batch):
                 raise ValueError(
                     f"{graph.name} must have the batch of the target {target}, "
