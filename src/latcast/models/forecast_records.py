@@ -415,7 +415,7 @@ class NetworkForecast(DeviceRows):
             )
         yield (
             "bound by: compute / memory / launch\n"
-            "extrapolated: share out of the model's distribution, of the ms at most / of the kernels\n"
+            "extrapolated: out of the model's distribution, of the ms at most / of the kernels\n"
         )
         n = self.network
         yield (
