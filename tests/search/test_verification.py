@@ -24,8 +24,10 @@ from latcast.search.verification import (
     search_and_verify,
     verify,
 )
+from latcast.search.verification._record import VerificationRecord
 from latcast.search.verification._scope import find
 from latcast.spaces import Archs, space
+from tests.makers.records import example
 
 Floats = npt.NDArray[np.float64]
 
@@ -474,3 +476,26 @@ def test_the_joint_model_is_verified_where_a_space_has_no_base() -> None:
     assert found.rounds
     assert found.measured is not None
     assert len(found.measured) >= 4
+
+
+def test_the_answer_tells_every_budget_and_the_page_begins_with_the_networks() -> None:
+    arch = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5, "r": [224]}
+    own = {"arch": arch, "agrees": True, "measurements": 6, "coverage": 0.9, "verified": True}
+    record: VerificationRecord = example(VerificationRecord, full=True, own=own)
+    one = record.found[0]
+    told = replace(
+        record,
+        found=tuple(
+            replace(one, max_latency_ms=ms, accuracy=top1, measured_ms=ms - 0.1)
+            for ms, top1 in ((4.0, 0.81), (6.0, 0.83))
+        ),
+    )
+    assert told.answer() == (
+        "The most accurate networks have 81.00 % top-1 within 4 ms (measured 3.90), 83.00 % top-1 "
+        "within 6 ms (measured 5.90); the device agrees, after 6 measurements."
+    )
+    assert next(told.sections())[0] == "The networks"
+    five = replace(told, found=5 * told.found[:1])
+    assert " and 1 more; " in five.answer()
+    alone = replace(told, found=told.found[:1])
+    assert alone.answer().startswith("Within 4 ms the most accurate network has 81.00 % top-1")

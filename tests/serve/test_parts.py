@@ -74,6 +74,8 @@ def test_files_have_the_names_that_they_are_asked_for_by(tmp_path: Path) -> None
     other = files.path("networks", key, "../../b.onnx")
     assert other.name == "b.onnx"
     assert other.parent == files.path("networks", key).parent
+    # What a record calls it need not say the format.
+    assert files.path("networks", key, "my net, v1.2").name == "my net_ v1.2.onnx"
     assert other.read_bytes() == b"one"
     for wrong in ("0" * 64, "../networks", key[:9]):
         with pytest.raises(UnknownFileError):

@@ -303,10 +303,16 @@ class Predictor(Model):
         return predicted, deviation
 
     @final
-    def doubts(self, networks: AnyNetworks) -> list[str]:
-        """Return the doubts about the predictions for these networks, a sentence each."""
+    def doubts(self, networks: AnyNetworks, *, of_width: bool = True) -> list[str]:
+        """Return the doubts about the predictions for these networks, a sentence each.
+
+        Args:
+            networks: that were predicted.
+            of_width: whether intervals that are too wide to decide are among them; where a budget
+                decides, as the whole interval is on one side of it, they are none.
+        """
         own = self._own(networks)
-        return [*self._doubts(own), *self._doubts_of_width(own)]
+        return [*self._doubts(own), *(self._doubts_of_width(own) if of_width else ())]
 
     def _doubts_of_width(self, own: Any) -> list[str]:
         if not (self.fitted.quantity.of_target and self.covers(0.9)):

@@ -363,10 +363,11 @@ def _rows(
     for resolved in in_own_precision(name, query, ask, lambda _: found.graph.precision):
         answer: DeviceAnswer = answer_of(resolved, found, row.max_latency_ms, coverage)
         graph, note = as_asked(found.graph, resolved)
-        told = [*resolved.notes, *resolved.predictor.doubts(graph), *graph.notes, note]
-        for each in filter(None, told):
-            notes.setdefault(each, {})[f"{row.name} on {device}"] = None
         order = list(CHANCES)
+        is_open = answer.chance not in (order[0], order[-1])
+        doubts = resolved.predictor.doubts(graph, of_width=is_open)
+        for each in filter(None, [*resolved.notes, *doubts, *graph.notes, note]):
+            notes.setdefault(each, {})[f"{row.name} on {device}"] = None
         yield replace(
             row,
             is_met=order.index(answer.chance) <= order.index(row.at_least),

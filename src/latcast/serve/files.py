@@ -14,12 +14,13 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from latcast import _limits
+from latcast.graph.read import SUFFIXES
 
 Kind = Literal["networks", "datasets", "models"]
 KINDS: tuple[Kind, ...] = ("networks", "datasets", "models")
@@ -108,7 +109,7 @@ class Files:
         if not _ID.fullmatch(id) or not (known := sorted(_contents(folder))):
             raise UnknownFileError(f"no {kind[:-1]} is kept under the id {id[:80]!r}: send it")
         os.utime(folder)
-        wanted = folder / file_name(name) if name else known[0]
+        wanted = folder / _suffixed(file_name(name), known) if name else known[0]
         if wanted not in known:
             if len(known) >= _MAX_NAMES:
                 return known[0]
@@ -196,6 +197,13 @@ def _folders(kind: Path) -> Iterator[Path]:
 
 def _contents(folder: Path) -> Iterator[Path]:
     return (p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else iter(())
+
+
+def _suffixed(name: str, known: Sequence[Path]) -> str:
+    """A name with the suffix that readers go by, where it has none and the file has one."""
+    if Path(name).suffix.lower() in SUFFIXES:
+        return name
+    return name + next((p.suffix for p in known if p.suffix.lower() in SUFFIXES), "")
 
 
 def file_name(name: str) -> str:

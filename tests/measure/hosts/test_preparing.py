@@ -10,7 +10,7 @@ import pytest
 
 from latcast.measure import HostError
 from latcast.measure.hosts import host, preparing
-from latcast.measure.hosts.preparing import Probe
+from latcast.measure.hosts.preparing import HostRecord, Probe
 
 SAID = """Welcome to board
 latcast-probe:system=Linux
@@ -111,6 +111,22 @@ def test_the_wheel_is_this_package():
 
 @pytest.mark.worker
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runtimes", "missing", "answer"),
+    [
+        ({}, [], "pi is ready to measure."),
+        ({"ncnn": "1", "mnn": "2"}, [], "pi is ready to measure by ncnn, mnn."),
+        ({"ncnn": "1", "mnn": None}, ["mnn"], "pi can measure by ncnn, but not by mnn."),
+        ({"mnn": None}, ["mnn"], "pi cannot measure yet: 1 thing is missing."),
+        ({}, ["Python", "room"], "pi cannot measure yet: 2 things are missing."),
+    ],
+)
+def test_the_answer_says_whether_it_can_measure(runtimes, missing, answer):
+    record = HostRecord("pi", "Linux", "", "", 9_000, "3.11", [], runtimes, missing, ["a", "b"])
+    assert record.answer() == answer
+    assert [heading for heading, _ in record.sections()] == ["pi", "What was done"]
+
+
 def test_checking_and_removing_over_ssh(server, latcast):
     with host("board") as board:
         assert preparing.own_version() in preparing.check(board, []).latcast

@@ -26,7 +26,7 @@ from typing import IO
 
 from latcast.devices import Target
 from latcast.measure.runtimes import runtime
-from latcast.report.record import Record
+from latcast.report.record import Record, Section
 from latcast.report.table import Table, pairs
 
 from ._base import HostError, HostLostError
@@ -182,18 +182,27 @@ class HostRecord(Record):
         return f"{self.host} as a machine that measures"
 
     def answer(self) -> str:
-        if self.missing:
-            count = len(self.missing)
-            what = "a thing is" if count == 1 else f"{count} things are"
-            return f"{self.host} cannot measure yet: {what} missing."
-        with_these = f" by {', '.join(self.runtimes)}" if self.runtimes else ""
-        return f"{self.host} is ready to measure{with_these}."
+        able = [name for name, version in self.runtimes.items() if version]
+        unable = [name for name in self.runtimes if name not in able]
+        if not self.missing:
+            by = f" by {', '.join(able)}" if able else ""
+            return f"{self.host} is ready to measure{by}."
+        if able and unable:
+            return f"{self.host} can measure by {', '.join(able)}, but not by {', '.join(unable)}."
+        count = len(self.missing)
+        what = "1 thing is" if count == 1 else f"{count} things are"
+        return f"{self.host} cannot measure yet: {what} missing."
+
+    def sections(self) -> Iterator[Section]:
+        yield from super().sections()
+        if self.done:
+            yield "What was done", ["\n".join(self.done)]
 
     def parts(self) -> Iterator[Table | str]:
         rows = [
             ("system", f"{self.system}, {self.libc}"),
             ("Python", f"{self.python or 'none'} {self.platform}".strip()),
-            ("free, MB", self.free_mb),
+            ("free, MB", f"{self.free_mb:,}"),
             ("latcast", ", ".join(self.latcast) or "none"),
             *((name, version or "missing") for name, version in self.runtimes.items()),
         ]
@@ -235,7 +244,9 @@ def check(board: SSH, runtimes: Sequence[str]) -> HostRecord:
                 try:
                     found[kind.name] = version_there(board, kind.name)
                 except (ModuleNotFoundError, ValueError, HostError) as error:
-                    missing.append(f"{kind.name}: {error}")
+                    text = str(error)
+                    is_named = text.startswith(f"{kind.name} ")
+                    missing.append(text if is_named else f"{kind.name}: {text}")
     return _record(board, probe, found, missing)
 
 

@@ -11,12 +11,15 @@ import numpy as np
 
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
-from latcast.report.record import Record
+from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
 from latcast.search.genes import gene_shares
 
 from ._verification import Verification, VerifiedResult
+
+# Budgets that the first sentence tells.
+MAX_TOLD = 4
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,13 @@ class VerificationRecord(Record):
         conclusion = self._conclusion()
         if not verified:
             return f"{conclusion[0].upper()}{conclusion[1:]}."
+        if len(verified) > 1 and all(n.max_latency_ms is not None for n in verified):
+            told = ", ".join(
+                f"{100 * n.accuracy:.2f} % top-1 within {n.max_latency_ms:.4g} ms (measured "
+                f"{n.measured_ms or 0:.2f})" for n in verified[:MAX_TOLD]
+            )  # fmt: skip
+            more = f" and {len(verified) - MAX_TOLD} more" if len(verified) > MAX_TOLD else ""
+            return f"The most accurate networks have {told}{more}; {conclusion}."
         best = max(verified, key=lambda n: n.accuracy)
         budget = best.max_latency_ms
         the = "The" if budget is None else f"Within {budget:.4g} ms the"
@@ -210,6 +220,13 @@ class VerificationRecord(Record):
             f"{the} most accurate network has {100 * best.accuracy:.2f} % top-1 and took "
             f"{best.measured_ms or 0:.2f} ms when it was measured; {conclusion}."
         )
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        *rounds, found = self.parts()
+        yield "The networks", [found]
+        yield from sections_of(self.figures(), rounds)
 
     def figures(self) -> Iterator[Figure]:
         series = []
@@ -226,7 +243,10 @@ class VerificationRecord(Record):
                     )
                 )  # fmt: skip
         if series:
-            caption = "On the line the device takes what was predicted."
+            caption = (
+                "On the line the device takes what was predicted; upright strokes are "
+                f"{100 * self.coverage:g} % intervals."
+            )
             yield Figure("Predicted and measured", Axis("measured, ms"), Axis("predicted, ms"),
                          tuple(series), (Guide("equal"),), caption)  # fmt: skip
         yield from gene_shares([n.arch for n in self.found])
