@@ -36,8 +36,8 @@ HARMLESS = {
 # Ids of what was sent: 64 hexadecimal digits, looked up in the service's folder.
 IDS = {
     ("ForecastRequest", "network"), ("ForecastRequest", "model"), ("WhichRequest", "network"),
-    ("ChooseRequest", "model"), ("SuggestRequest", "network"), ("SuggestRequest", "among"),
-    ("TuneJob", "data"),
+    ("ChooseRequest", "model"), ("SuggestRequest", "network"), ("SuggestRequest", "model"),
+    ("SuggestRequest", "among"), ("TuneJob", "data"),
 }  # fmt: skip
 BASES = {
     "ForecastRequest": {"archs": [{}], "devices": ["pixel-7"]},
