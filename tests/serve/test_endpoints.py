@@ -119,6 +119,19 @@ def test_adapt_and_what_it_is_good_for(service: Any, sent: str) -> None:
     assert everywhere["factor"] != service.ask("POST", "/v1/suggest", device).json()["factor"]
 
 
+@pytest.mark.parametrize("field", [{"name": "x"}, {"shapes": {"x": [1]}}, {"trip_count": 2}])
+def test_what_is_of_a_network_needs_one(service: Any, field: dict[str, Any]) -> None:
+    archs = space("ofa-mobilenet-v3").sample(1, seed=0).to_dicts()
+    for path, asked in (
+        ("suggest", {"device": "pixel-7"}),
+        ("forecast", {"archs": archs, "devices": ["pixel-7"]}),
+    ):
+        answer = service.ask("POST", f"/v1/{path}", asked | field)
+        assert answer.status == 422, answer.body
+        (name,) = field
+        assert answer.json()["error"] == f"{name} must be of a network; none is named"
+
+
 @pytest.mark.parametrize(
     "options",
     [

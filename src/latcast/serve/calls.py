@@ -179,6 +179,17 @@ def _devices(asked: Asked) -> list[str]:
     return found
 
 
+def _check_no_network(asked: Asked) -> None:
+    """Make sure that a request without a network says nothing of one.
+
+    Raises:
+        UnresolvedError: it does.
+    """
+    for name in ("name", "shapes", "batch_axis", "trip_count"):
+        if name in asked:
+            raise UnresolvedError(f"{name} must be of a network; none is named")
+
+
 def _forecast(asked: Asked) -> Record:
     from latcast.models.forecast import forecast
     from latcast.models.sweep import sweep, vary
@@ -187,6 +198,8 @@ def _forecast(asked: Asked) -> Record:
     network, archs = asked.pop("network", None), asked.pop("archs", None)
     if (network is None) == (archs is None):
         raise UnresolvedError("one of network and archs must be given")
+    if network is None:
+        _check_no_network(asked)
     if (sequence := asked.pop("sequence", None)) is not None:
         asked["shapes"] = {**asked.get("shapes", {}), "sequence": [sequence]}
     curves: dict[str, Any] = {k: asked.pop(k) for k in ("sweep", "vary") if k in asked}
@@ -234,9 +247,7 @@ def _suggest(asked: Asked) -> Record:
     check_names([n for n in (device, asked.get("similar_to")) if n])
     device = asked.pop("model", device)
     if network is None:
-        for name in ("shapes", "batch_axis", "trip_count"):
-            if name in asked:
-                raise ValueError(f"{name} must be of a network; none is named")
+        _check_no_network(asked)
         return suggest_on(device, **asked)
     return suggest_for(network, device, **asked)
 
