@@ -208,10 +208,10 @@ def split_names(given: list[str] | None) -> list[str] | None:
     if given is None:
         return None
     return [
-        part
+        part.strip()
         for text in given
         for part in ([text] if Path(text).exists() else text.split(","))
-        if part or not text
+        if part.strip() or not text
     ]
 
 
@@ -331,8 +331,8 @@ def parse_duration(text: str | None, option: str = "--time-limit") -> float | No
     return seconds
 
 
-def parse_milliseconds(text: str, option: str = "--max-latency") -> float:
-    """Milliseconds of a budget such as ``20``, ``50ms`` or ``0.05s``.
+def parse_milliseconds(text: str) -> float:
+    """Milliseconds of a budget, --max-latency, such as ``20``, ``50ms`` or ``0.05s``.
 
     Raises:
         UsageError: the text is not of that form, not positive, or has several budgets.
@@ -349,7 +349,7 @@ def parse_milliseconds(text: str, option: str = "--max-latency") -> float:
     if not 0 < value < math.inf:
         one = "; it takes one budget" if "," in text else ""
         raise UsageError(
-            f"{option} must be a positive number of ms, such as 20, 20ms or 0.02s{one}; got "
+            f"--max-latency must be a positive number of ms, such as 20, 20ms or 0.02s{one}; got "
             f"{text!r}"
         )
     return value

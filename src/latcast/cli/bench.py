@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +20,7 @@ from ._console import (
     option,
     usage,
 )
-from ._options import Devices
+from ._options import Devices, split_names
 
 HelpData = Annotated[
     Path,
@@ -136,8 +135,10 @@ def transfer(
     *,
     data: HelpData,
     space: str | None = option("Which folder of --data, where there are several."),
-    train: list[str] | None = option("Train targets, A,B,…; all but the test targets by default."),
-    test: list[str] | None = option("Targets to predict, A,B,…; repeatable."),
+    train: list[str] | None = option(
+        "Train targets, A,B,…; all but the test targets by default.", callback=split_names
+    ),
+    test: list[str] | None = option("Targets to predict, A,B,…; repeatable.", callback=split_names),
     split: str | None = option("A published split of the targets: help."),
     leave_one_out: bool = option(
         "Predict each of --test (default: all) from all other targets.", False
@@ -160,7 +161,7 @@ def transfer(
 
     with usage():
         plan = bench.plan(
-            data, space, train=_names(train), test=_names(test), published_split=split,
+            data, space, train=train or (), test=test or (), published_split=split,
             leave_one_out=leave_one_out, samples=samples or (10, 20),
             selections=SELECTIONS if selection == "both" else (selection,),
             seeds=seeds, base_samples=base_samples, ceiling=ceiling,
@@ -336,8 +337,3 @@ def devices(
             tuple(protocol or bench.PROTOCOLS), seeds, seed, held_out,
         )  # fmt: skip
     console.show(bench.run(plan, report=console.note))
-
-
-def _names(lists: Sequence[str] | None) -> list[str]:
-    """Names of options that were given as A,B,… or repeatedly."""
-    return [name.strip() for text in lists or () for name in text.split(",") if name.strip()]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._console import Command, Console, Group, UsageError, argument, command, option, usage
 from ._options import MEASURING, find_host
+
+if TYPE_CHECKING:
+    from latcast.measure.hosts.ssh import SSH
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Machines that measure: prepare, check, clean up."
@@ -26,6 +31,24 @@ Runtimes = Annotated[
 ]
 
 
+@contextmanager
+def _reached(host: str, runtimes: list[str], what: str) -> Iterator[SSH]:
+    """A machine that ssh reaches.
+
+    Raises:
+        UsageError: ssh does not reach it, or there is no such runtime.
+    """
+    from latcast.measure.hosts import preparing
+    from latcast.measure.hosts.ssh import SSH
+
+    with find_host(host) as board:
+        if not isinstance(board, SSH):
+            raise UsageError(f"machines that ssh reaches are {what}; got {host}, which is not")
+        with usage():
+            preparing.requirements(runtimes)
+        yield board
+
+
 @app.command("prepare", cls=Command)
 @command
 def prepare(
@@ -42,18 +65,10 @@ def prepare(
     Example: latcast host prepare pi@raspberrypi --runtime ncnn
     """
     from latcast.measure.hosts import preparing
-    from latcast.measure.hosts.ssh import SSH
 
-    with find_host(host) as board:
-        if not isinstance(board, SSH):
-            raise UsageError(f"machines that ssh reaches are prepared; got {host}, which is not")
-        with usage():
-            preparing.requirements(runtime or ["onnxruntime"])
-        console.show(
-            preparing.prepare(
-                board, runtime or ["onnxruntime"], from_here=from_here, tell=console.note
-            )
-        )
+    names = runtime or ["onnxruntime"]
+    with _reached(host, names, "prepared") as board:
+        console.show(preparing.prepare(board, names, from_here=from_here, tell=console.note))
 
 
 @app.command("check", cls=Command)
@@ -66,14 +81,10 @@ def check(
     Example: latcast host check pi@raspberrypi --runtime ncnn
     """
     from latcast.measure.hosts import preparing
-    from latcast.measure.hosts.ssh import SSH
 
-    with find_host(host) as board:
-        if not isinstance(board, SSH):
-            raise UsageError(f"machines that ssh reaches are checked; got {host}, which is not")
-        with usage():
-            preparing.requirements(runtime or ["onnxruntime"])
-        found = preparing.check(board, runtime or ["onnxruntime"])
+    names = runtime or ["onnxruntime"]
+    with _reached(host, names, "checked") as board:
+        found = preparing.check(board, names)
     console.show(found)
     if found.missing:
         raise typer.Exit(1)

@@ -119,7 +119,7 @@ def measure(
     check_suffix(out, "--out", ".parquet")
     seconds = parse_duration(how.time_limit)
     given = _given(what, inputs, target, how)
-    if how.hosts is not None or how.ray is not None or (how.resume and _is_fleet(out)):
+    if how.hosts is not None or how.ray is not None or (how.resume and _begun(out)):
         if (how.hosts and how.ray) or how.host is not None or phone != PhoneOptions():
             raise UsageError(
                 "--hosts or --ray names the hosts: leave out --host and what is of phones"
@@ -239,11 +239,6 @@ def _quantities(given: list[str] | None) -> list[str] | None:
 
 
 # --- fleets -------------------------------------------------------------------------------------
-
-
-def _is_fleet(out: Path) -> bool:
-    """Whether campaigns of a fleet were begun for that dataset."""
-    return bool(_begun(out))
 
 
 def _measure_fleet(

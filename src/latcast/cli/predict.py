@@ -179,10 +179,13 @@ def predict(
     found: ArchsForecast | NetworkForecast | NetworkSweep | QuantityForecast
     with resolving(), console.progress("forecasting"):
         if question.sweep is not None:
-            side, sides = _side_and_values(question.sweep)
+            side, given = _name_and_values(question.sweep, "--sweep", "batch=1,8,64", _WHOLE)
+            sides = [int(value) for value in given]
             found = at(server, swept, devices)(network, target.device, side, sides, **options)
         elif question.vary is not None:
-            figure, values = _figure_and_values(question.vary)
+            like = "bandwidth_gb_s=400,800"
+            figure, given = _name_and_values(question.vary, "--vary", like, _DECIMAL)
+            values = [float(value) for value in given]
             found = at(server, varied, devices)(network, target.device, figure, values, **options)
         else:
             space = find_space(question.space) if question.space else None
@@ -195,6 +198,11 @@ def predict(
     _show(console, found, shown)
     if found.errors:
         raise typer.Exit(FAILED)
+
+
+# Numbers of options, as regular expressions.
+_WHOLE = "[0-9]{1,9}"
+_DECIMAL = r"[0-9]{1,20}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?"
 
 
 def _check_asked(
@@ -224,29 +232,16 @@ def _check_asked(
     exports.check(network)
 
 
-def _side_and_values(text: str) -> tuple[str, list[int]]:
-    """Return the name of a sweep's side and its values.
+def _name_and_values(text: str, option: str, like: str, number: str) -> tuple[str, list[str]]:
+    """What a curve is over, a side of the network or a figure of devices, and its values.
 
     Raises:
         UsageError: the text is not of that form.
     """
-    side, _, values = text.rpartition("=")
-    if not side or not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", values):
-        raise UsageError(f"--sweep must be like batch=1,8,64; got {text!r}")
-    return side, [int(value) for value in values.split(",")]
-
-
-def _figure_and_values(text: str) -> tuple[str, list[float]]:
-    """A figure of devices, and what it is to be.
-
-    Raises:
-        UsageError: the text is not of that form.
-    """
-    figure, _, values = text.rpartition("=")
-    number = r"[0-9]{1,20}(\.[0-9]{1,9})?(e[0-9]{1,2})?"
-    if not figure or not re.fullmatch(rf"{number}(,{number})*", values):
-        raise UsageError(f"--vary must be like bandwidth_gb_s=400,800; got {text!r}")
-    return figure, [float(value) for value in values.split(",")]
+    name, _, values = text.rpartition("=")
+    if not name or not re.fullmatch(f"{number}(,{number})*", values):
+        raise UsageError(f"{option} must be like {like}; got {text!r}")
+    return name, values.split(",")
 
 
 def _show(

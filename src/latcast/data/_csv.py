@@ -54,7 +54,7 @@ class Frame(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
-def text_frame(given: Frame, needed: str = "a column arch, or one per gene") -> pl.DataFrame:
+def text_frame(given: Frame) -> pl.DataFrame:
     """All cells of a frame as strings, as those of a CSV file; lists and dicts as JSON.
 
     Raises:
@@ -62,6 +62,7 @@ def text_frame(given: Frame, needed: str = "a column arch, or one per gene") -> 
     """
     import polars as pl
 
+    needed = "a column arch, or one per gene"
     try:
         frame = given if isinstance(given, pl.DataFrame) else pl.DataFrame(given)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:

@@ -341,10 +341,10 @@ class Dataset(Tabular):
         known = [errors[np.isfinite(errors)] for errors in known]
         return np.array([np.sqrt(e @ e) / len(e) if len(e) else np.nan for e in known])
 
-    def row_names(self, rows: npt.NDArray[np.bool_], most: int = 5) -> str:
+    def row_names(self, rows: npt.NDArray[np.bool_]) -> str:
         """Some of the chosen rows by name (graphs) or number, with their standard errors."""
         chosen = np.flatnonzero(rows)
-        texts = [self._row_name(int(row)) for row in chosen[:most]]
+        texts = [self._row_name(int(row)) for row in chosen[:5]]
         more = len(chosen) - len(texts)
         return ", ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
 

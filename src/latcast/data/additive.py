@@ -61,26 +61,22 @@ def fit_additive(
     archs: Archs,
     latency_ms: npt.ArrayLike,
     penalty: float = 1e-3,
-    *,
-    weights: npt.ArrayLike | None = None,
 ) -> AdditiveFit:
     """Fit block values that add up to latencies.
 
-    Minimizes ``sum(weights * (latency - intercept - sum of values)**2) + penalty *
-    sum(values**2)``, with the weights scaled to a mean of 1.
+    Minimizes ``sum((latency - intercept - sum of values)**2) + penalty * sum(values**2)``.
 
     Args:
         archs: n architectures.
         latency_ms: their latencies, shape (n,), finite; they may be noisy.
         penalty: weight of the shrinkage, in networks; positive, since blocks of one resolution
             only ever occur together.
-        weights: of every architecture, shape (n,), not negative; equal by default.
 
     Raises:
         ValueError: the shapes differ, a number is not finite, there is no architecture, or
             ``penalty`` is not positive.
     """
-    y, w = _checked(archs, latency_ms, penalty, weights)
+    y = _checked(archs, latency_ms, penalty)
     counts = incidence(archs)
     used = np.asarray(counts.sum(axis=0)).ravel() > 0
     # Their columns are multiples of the intercept's: a penalty would share one number between them
@@ -88,10 +84,9 @@ def fit_additive(
     constant = used & _is_constant(counts)
     free = np.flatnonzero(used & ~constant)
     values = np.where(used, 0.0, np.nan)
-    mean = float(w @ y / w.sum())
     if not free.size:
-        return AdditiveFit(archs.space.block_space, mean, values, constant)
-    values[free], intercept = sparse_ridge(counts[:, free], y, w, penalty)
+        return AdditiveFit(archs.space.block_space, float(y.mean()), values, constant)
+    values[free], intercept = sparse_ridge(counts[:, free], y, np.ones(len(y)), penalty)
     return AdditiveFit(archs.space.block_space, intercept, values, constant)
 
 
@@ -109,29 +104,22 @@ def incidence(archs: Archs) -> scipy.sparse.csr_matrix:
     return matrix[:, :rows]
 
 
-def _checked(
-    archs: Archs, latency_ms: npt.ArrayLike, penalty: float, weights: npt.ArrayLike | None
-) -> tuple[Floats, Floats]:
+def _checked(archs: Archs, latency_ms: npt.ArrayLike, penalty: float) -> Floats:
     y = np.asarray(latency_ms, dtype=np.float64)
-    w = np.ones(len(archs)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(archs):
         raise ValueError("an additive fit needs at least one architecture; got none")
     if not penalty > 0 or not np.isfinite(penalty):
         raise ValueError(f"the penalty must be positive and finite; got {penalty}")
-    for name, column in (("latency_ms", y), ("weights", w)):
-        if column.shape != (len(archs),):
-            raise ValueError(
-                f"{name} must have one value per architecture, shape ({len(archs)},); "
-                f"got {column.shape}"
-            )
-        if not np.isfinite(column).all():
-            row = int(np.argmin(np.isfinite(column)))
-            raise ValueError(
-                f"{name} must be finite; got {column[row]} in row {row}: leave such rows out"
-            )
-    if (w < 0).any() or not w.sum() > 0:
-        raise ValueError("weights must not be negative, and one must be positive")
-    return y, w
+    if y.shape != (len(archs),):
+        raise ValueError(
+            f"latency_ms must have one value per architecture, shape ({len(archs)},); got {y.shape}"
+        )
+    if not np.isfinite(y).all():
+        row = int(np.argmin(np.isfinite(y)))
+        raise ValueError(
+            f"latency_ms must be finite; got {y[row]} in row {row}: leave such rows out"
+        )
+    return y
 
 
 def _is_constant(counts: scipy.sparse.csr_matrix) -> npt.NDArray[np.bool_]:

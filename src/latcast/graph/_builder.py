@@ -42,11 +42,9 @@ _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 class GraphBuilder(LayerBuilder):
     """Builds a graph of layers, and of what is written as several of them."""
 
-    def weight(
-        self, shape: TensorShape, limit: float, *, center: float = 0.0, slot: int = 0
-    ) -> Constant:
+    def weight(self, shape: TensorShape, limit: float, *, center: float = 0.0) -> Constant:
         """Trainable numbers, uniform from ``center - limit`` to ``center + limit``."""
-        return Constant(slot, shape, limit, center)
+        return Constant(0, shape, limit, center)
 
     def conv(
         self,

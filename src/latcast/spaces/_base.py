@@ -430,6 +430,17 @@ class Archs:
         return f"<{len(self)} architectures of {self._space.name}>"
 
 
+def one_hot(genes: Genes, choices: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Genes of one set of choices (n, genes), each as its place among them, (n, genes * choices).
+
+    A gene of none of them is all zeros.
+    """
+    chosen = genes[:, :, None] == np.array(choices, dtype=np.uint8)
+    # Stated, not -1: of no architectures the width cannot be told.
+    width = genes.shape[1] * len(choices)
+    return np.asarray(chosen.reshape(len(genes), width), dtype=np.float32)
+
+
 def _as_bytes(genes: npt.ArrayLike) -> Genes:
     """A copy as uint8, shape (n, genes); a plain cast would wrap 256 around to 0."""
     wide = np.array(genes, ndmin=2)
@@ -440,6 +451,6 @@ def _as_bytes(genes: npt.ArrayLike) -> Genes:
     return wide.astype(np.uint8)
 
 
-def _shorten(values: Iterable[object], limit: int = 12) -> str:
+def _shorten(values: Iterable[object]) -> str:
     items = [str(v) for v in values]
-    return ", ".join(items if len(items) <= limit else [*items[: limit - 1], "…", items[-1]])
+    return ", ".join(items if len(items) <= 12 else [*items[:11], "…", items[-1]])

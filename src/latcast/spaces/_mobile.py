@@ -15,18 +15,16 @@ if TYPE_CHECKING:
 # Channels, height and width of a map.
 Shape = tuple[int, int, int]
 
-# Published networks round their channels so.
-CHANNEL_DIVISOR = 8
 SE_REDUCTION = 4
 
 
-def make_divisible(value: float, divisor: int = CHANNEL_DIVISOR) -> int:
-    """Round channels to a multiple of ``divisor``, never below 90 % of ``value``.
+def make_divisible(value: float) -> int:
+    """Round channels to a multiple of 8, never below 90 % of ``value``.
 
     The rule of the MobileNet reference code, which Once-For-All keeps.
     """
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * value else rounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ._base import Archs, Gene, Genes
+from ._base import Archs, Gene, Genes, one_hot
 from ._block_table import BlockTable
 from ._mobile import InvertedResidual, conv_block, make_divisible
 from ._once_for_all import (
@@ -152,19 +152,9 @@ class OFAMobileSpace(SupernetSpace):
         multiples of 16 are one-hot. At 20 blocks these are the 128 inputs of arXiv:2101.00732.
         """
         genes = self.canonical_genes(archs.genes)
-        kernels = genes[:, self._ks, None] == np.array(KERNEL_SIZES, dtype=np.uint8)
-        expands = genes[:, self._e, None] == np.array(EXPAND_RATIOS, dtype=np.uint8)
-        # Stated, not -1: of no architectures the width cannot be told.
-        shape = (len(genes), 3 * len(self._stage_of))
-        return np.concatenate(
-            [
-                kernels.reshape(shape),
-                expands.reshape(shape),
-                resolution_shares(genes[:, self._r]),
-            ],
-            axis=1,
-            dtype=np.float32,
-        )
+        kernels = one_hot(genes[:, self._ks], KERNEL_SIZES)
+        expands = one_hot(genes[:, self._e], EXPAND_RATIOS)
+        return np.concatenate([kernels, expands, resolution_shares(genes[:, self._r])], axis=1)
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Kernel and expand inputs go to their position; the resolution to none."""

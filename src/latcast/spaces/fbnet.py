@@ -16,7 +16,7 @@ import numpy.typing as npt
 from latcast._names import short_repr, unknown_name
 from latcast.graph import Graph, GraphBuilder
 
-from ._base import Archs, Gene, Genes, SearchSpace
+from ._base import Archs, Gene, Genes, SearchSpace, one_hot
 from ._block_table import BlockTable
 from ._mobile import conv_block, conv_bn, linear_block, pool_block
 
@@ -126,9 +126,7 @@ class FBNet(SearchSpace):
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
         """198 inputs: layer by layer, which of the 9 blocks it has."""
-        codes = np.array(list(CODES.values()), dtype=np.uint8)
-        chosen = archs.genes[:, :, None] == codes
-        return np.asarray(chosen.reshape(len(archs), -1), dtype=np.float32)
+        return one_hot(archs.genes, list(CODES.values()))
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """A layer's inputs go to it; those of a skip that is no block are left out."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from latcast._names import short_repr
 from latcast.graph import GRAPH_INPUT, Graph, GraphBuilder, Tensor
 
-from ._base import Archs, Gene, Genes, SearchSpace
+from ._base import Archs, Gene, Genes, SearchSpace, one_hot
 from ._block_table import BlockTable
 from ._mobile import Shape, conv_block, conv_bn, linear_block, pool_block
 
@@ -130,9 +130,7 @@ class NASBench201(SearchSpace):
 
     def one_hot(self, archs: Archs) -> npt.NDArray[np.float32]:
         """30 inputs: edge by edge, which of the 5 operations it has."""
-        codes = np.array(list(CODES.values()), dtype=np.uint8)
-        chosen = archs.genes[:, :, None] == codes
-        return np.asarray(chosen.reshape(len(archs), -1), dtype=np.float32)
+        return one_hot(archs.genes, list(CODES.values()))
 
     def one_hot_to_blocks(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """An edge's inputs go to its 15 blocks in equal parts."""

@@ -117,6 +117,6 @@ class Blobs:
 Rule = Callable[[Blobs, Layer], None]
 
 
-def axis_in(r: Blobs, x: Layer, axis: int, n: int = 0) -> int:
-    """An axis of a blob as one with the batch."""
-    return axis_of(axis, len(r.shape(x, n)) - 1) + 1
+def axis_in(r: Blobs, x: Layer, axis: int) -> int:
+    """An axis of a layer's first blob as one with the batch."""
+    return axis_of(axis, len(r.shape(x)) - 1) + 1
