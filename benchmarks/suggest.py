@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from latcast.bench.devices.assembly import Assembled, assemble
 from latcast.bench.devices.held_out import CHOOSING, CONFIRMING, part_of
-from latcast.bench.devices.protocols import folds_of
 from latcast.bench.help_folder import HelpFolder
 from latcast.bench.protocol import Pool, base_model
 from latcast.bench.tables import machine
 from latcast.data import Dataset
 from latcast.math.design import narrow
+from latcast.math.folds import folds_of
 from latcast.models import BaseModel
 from latcast.models.adaptation import suggest
 from latcast.models.joint import JointModel

@@ -19,7 +19,7 @@ from latcast.bench.devices.baselines import BASELINES
 from latcast.bench.devices.language_models import language_model
 from latcast.bench.devices.lookup import Key, find
 from latcast.bench.devices.methods import Forecast
-from latcast.bench.devices.protocols import Outcome, folds_of
+from latcast.bench.devices.protocols import Outcome
 from latcast.bench.devices.scoring import calibrated, collected, precision_rows, score_rows
 from latcast.bench.tables import Scores
 from latcast.graph import GraphBuilder
@@ -315,9 +315,25 @@ def test_intervals_are_as_wide_as_errors_of_other_folds() -> None:
     # All errors but the first are a factor of e^0.2, so its interval is 0.2 to either side.
     factors = [float(np.exp(3.0)), *[float(np.exp(0.2))] * 20]
     (found,) = collected(outcomes(the_case, factors, 0.05)).values()
-    wide = calibrated(the_case, found, found)
+    wide = calibrated(the_case, "device", found, found)
     assert (wide.upper - wide.log_ms)[0] == pytest.approx(0.2)
     assert (wide.log_ms - wide.lower)[0] == pytest.approx(0.2)
+
+
+def test_of_few_groups_one_more_has_the_errors_of_the_table() -> None:
+    the_case = case({(f"d{n}", "fp32", f"n{i}"): 1.0 for n in range(23) for i in range(10)})
+    # Two devices of a part of their own, each as far off as the other; the rest is farther.
+    parts = tuple(
+        part._replace(pool="apart" if n < 2 else "many") for n, part in enumerate(the_case.parts)
+    )
+    the_case = replace(the_case, parts=parts)
+    factors = [float(np.exp(0.1 if n < 2 else 0.4)) for n in range(23) for _ in range(10)]
+    (found,) = collected(outcomes(the_case, factors, 0.05)).values()
+    wide = calibrated(the_case, "device", found, found)
+    reach = (wide.upper - wide.log_ms).reshape(23, 10)
+    # One other device and one of the table: 90 % of both are not within the errors of the first.
+    np.testing.assert_allclose(reach[:2], 0.4)
+    np.testing.assert_allclose(reach[2:], 0.4)
 
 
 def test_intervals_of_operators_are_those_of_the_same_operator() -> None:
@@ -327,7 +343,7 @@ def test_intervals_of_operators_are_those_of_the_same_operator() -> None:
     parts = tuple(part._replace(pool="operators") for part in the_case.parts)
     the_case = replace(the_case, parts=parts)
     found = collected(outcomes(the_case, [1.01, 1.5] * len(chips), 0.1))["m", "device", 0]
-    after = calibrated(the_case, found, found)
+    after = calibrated(the_case, "device", found, found)
     reach = (after.upper - after.log_ms).reshape(-1, 2)
     np.testing.assert_allclose(reach, [[np.log(1.01), np.log(1.5)]] * len(chips))
 
@@ -378,14 +394,6 @@ def test_a_target_is_worse_by_more_than_a_standard_error() -> None:
     kind = ("m", "device", 0)
     (row,) = score_rows(the_case, kind, own[kind], other[kind])
     assert (row["targets"], row["targets_worse"]) == (3, 1)
-
-
-def test_groups_of_small_tables_leave_one_by_one() -> None:
-    groups = {"big": [f"b{n}" for n in range(40)] + ["s1"], "small": ["s1", "s2", "s3"]}
-    found = folds_of(groups, 6, 0)
-    assert len({found[name] for name in groups["small"]}) == 3
-    counts = np.bincount([found[name] for name in groups["big"]], minlength=6)
-    assert counts.max() - counts.min() <= 1
 
 
 @pytest.mark.parametrize("name", BASELINES)

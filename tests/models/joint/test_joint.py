@@ -12,7 +12,14 @@ from latcast.math.conformal import quantile
 from latcast.models.joint import JointModel, Observations, TargetFacts, facts_with_peak
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
-from latcast.models.joint._model import SAMPLES, _by_groups, errors_of
+from latcast.models.joint._model import (
+    SAMPLES,
+    _beside_networks,
+    _folds,
+    by_groups,
+    errors_of,
+    of_kernels,
+)
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
@@ -384,7 +391,7 @@ def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
     def reach(others: int, level: float, beside: float = 1e3) -> float:
         groups = np.array(["many"] * 1000 + [f"g{n}" for n in range(others)])
         errors = np.concatenate([np.linspace(0, 1, 1000), 2.0 + np.arange(others)])
-        return quantile(_by_groups(groups, errors, np.full(5, beside)), level)
+        return quantile(by_groups(groups, errors, np.full(5, beside)), level)
 
     assert reach(1, 0.3) < 1
     assert reach(1, 0.6) == 2
@@ -532,3 +539,37 @@ def test_a_chip_without_a_stated_peak_has_a_usual_one(
     assert facts["peak_flops"] == (other if peak is None else pytest.approx(peak))
     assert len(notes) == 1
     assert f"the peak of {name} in this precision is not known" in notes[0]
+
+
+def test_the_few_chips_of_a_domain_leave_one_by_one(networks: Networks) -> None:
+    made = _made(networks, 40)
+    few = {f"chip{n}" for n in (0, 1, 2)}
+    targets = tuple(replace(t, domain="gpu") if t.chip in few else t for t in made.targets)
+    made = replace(made, targets=targets)
+    for seed in range(5):
+        for chips, _ in _folds(made, np.random.default_rng(seed)):
+            assert len(few.intersection(made.chips[chips].tolist())) <= 1
+            assert 4 <= len(np.unique(made.chips[chips])) <= 6
+
+
+def test_kernels_measured_alone_do_not_tell_how_far_networks_are_off(networks: Networks) -> None:
+    b = GraphBuilder(1, "alone")
+    alone = b.build(b.conv(b.input(3, 32, 32), 8, 3))
+    some = Networks.of_graphs([alone, *GRAPHS[1:]])
+    made = _made(some)
+    names = [f"chip{n}" for n in range(3)]
+    targets = tuple(replace(t, domain="gpu") if t.chip in names else t for t in made.targets)
+    made = replace(made, targets=targets)
+    # Of the other domain kernels alone were measured: these are what its errors are of.
+    made = made.select((made.network == 0) | np.isin(made.chips, names))
+    of_gpus = np.isin(made.chips, names)
+    np.testing.assert_array_equal(_beside_networks(made), of_gpus & (made.network == 0))
+    learnt = JointModel.fit(made, calibrate=False).learnt
+    scores = {
+        ("gpu", "device", 0): np.full(20, 1.0),
+        (of_kernels("gpu"), "device", 0): np.full(20, 5.0),
+    }
+    model = JointModel(learnt, scores)
+    target = replace(made.targets[0], name="new", chip="new")
+    reach = model.forecast(target, some, made.names).reach
+    assert reach.tolist() == [5.0, *[1.0] * (len(some) - 1)]

@@ -153,7 +153,7 @@ def _rows(
         if not len(own):
             continue
         on = validated.get(kind, own)
-        ours = own if methods[kind[0]]().is_calibrated else calibrated(case, own, on)
+        ours = own if methods[kind[0]]().is_calibrated else calibrated(case, kind[1], own, on)
         beside = found.get((_FITTED, *kind[1:])) if kind[0] != _FITTED else None
         rows += score_rows(case, kind, ours, beside)
         rules = own_rules if methods[kind[0]]().is_calibrated else None

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from latcast.math.folds import folds_of
 from latcast.networks import Networks
 
 from .assembly import Assembled
@@ -83,28 +84,6 @@ class Scoring:
     fold: int
     train: Bools
     draws: tuple[_Drawn, ...]
-
-
-def folds_of(groups: Mapping[str, Sequence[str]], count: int, seed: int) -> dict[str, int]:
-    """A fold for every group, so that those of one table spread over the folds.
-
-    Args:
-        groups: table -> its groups; one group may be of several tables.
-        count: of folds.
-        seed: of the order.
-    """
-    rng = np.random.default_rng(seed)
-    found: dict[str, int] = {}
-    # Tables of few groups first: three GPUs are then left out one by one.
-    for names in sorted(groups.values(), key=len):
-        own = sorted(set(names))
-        taken = np.bincount([found[n] for n in own if n in found], minlength=count)
-        for place in rng.permutation(len(own)):
-            if own[place] not in found:
-                least = np.flatnonzero(taken == taken.min())
-                found[own[place]] = fold = int(rng.choice(least))
-                taken[fold] += 1
-    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 from latcast.math.conformal import covers, quantile
 from latcast.math.metrics import rank_correlation
-from latcast.models.joint import Faster
+from latcast.models.joint import MANY_GROUPS, Faster, by_groups, usual_errors
 
 from .assembly import Assembled
 from .methods import REACH, Forecast
@@ -101,31 +101,47 @@ def _joined(outcomes: Sequence[Outcome]) -> Forecasts:
 # --- intervals --------------------------------------------------------------------------------
 
 
-def calibrated(case: Assembled, found: Forecasts, on: Forecasts) -> Forecasts:
+def calibrated(case: Assembled, protocol: str, found: Forecasts, on: Forecasts) -> Forecasts:
     """The same forecasts, with intervals as wide as the errors of other groups ask for.
 
     Widths of a method are taken as proportions. They are scaled so that 90 % of the rows ``on``
-    which groups of other folds were left out lie within: of the same part of the table where that
-    has enough rows, of single operators of the same operator, else of the table.
+    which groups of other folds were left out lie within: of the same part of the table, of single
+    operators of the same operator. Where these are of few groups, one more counts that has the
+    errors of the table, as :func:`latcast.models.joint.by_groups` has it for a new device.
     """
     error = case.data.log_ms[on.rows] - on.log_ms
     reach = np.where(error < 0, on.log_ms - on.lower, on.upper - on.log_ms)
     scores = np.abs(error) / np.maximum(reach, 1e-9)
+    groups = _groups(case, protocol, on.rows)
     factor = np.ones(len(found))
     (pools, tables), (on_pools, on_tables) = _pools(case, found), _pools(case, on)
     for fold in np.unique(found.fold):
-        for pool in np.unique(pools[found.fold == fold]):
-            own = (found.fold == fold) & (pools == pool)
-            for of, name in ((on_pools, pool), (on_tables, tables[own][0])):
-                others = scores[(on.fold != fold) & (of == name)]
-                if covers(len(others), COVERAGE):
-                    factor[own] = quantile(np.sort(others), COVERAGE)
-                    break
+        is_other = on.fold != fold
+        for table in np.unique(tables[found.fold == fold]):
+            of_table = is_other & (on_tables == table)
+            beside = _of_groups(groups[of_table], scores[of_table], usual_errors() / REACH)
+            for pool in np.unique(pools[(found.fold == fold) & (tables == table)]):
+                own, others = (found.fold == fold) & (pools == pool), is_other & (on_pools == pool)
+                if len(np.unique(groups[others])) >= MANY_GROUPS:
+                    errors = np.sort(scores[others])
+                else:
+                    errors = _of_groups(groups[others], scores[others], beside)
+                factor[own] = quantile(errors, COVERAGE)
     return replace(
         found,
         lower=found.log_ms - factor * (found.log_ms - found.lower),
         upper=found.log_ms + factor * (found.upper - found.log_ms),
     )
+
+
+def _of_groups(groups: Texts, scores: Floats, beside: Floats) -> Floats:
+    """Scores of groups, ascending; those ``beside`` where they are too few for an interval."""
+    return by_groups(groups, scores, beside) if covers(len(scores), COVERAGE) else beside
+
+
+def _groups(case: Assembled, protocol: str, rows: Numbers) -> Texts:
+    """What was left out together, of every row."""
+    return (case.data.measured_families if protocol == NETWORK else case.data.chips)[rows]
 
 
 def _pools(case: Assembled, found: Forecasts) -> tuple[Texts, Texts]:
@@ -198,8 +214,7 @@ def _common(
     """Scores of what is told of logarithms, (s,), and of whose rows they are."""
     error = 100 * np.abs(np.expm1(told.log_ms - true))
     inside = (told.lower <= true) & (true <= told.upper)
-    families, chips = case.data.measured_families[rows], case.data.chips[rows]
-    groups = families if protocol == NETWORK else chips
+    groups = _groups(case, protocol, rows)
     low, high = _coverage_range(groups, inside)
     names = np.array(case.data.names)[case.data.network[rows]]
     return {

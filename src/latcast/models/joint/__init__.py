@@ -9,7 +9,7 @@ from latcast._imports import public_names
 if TYPE_CHECKING:
     from ._faster import Faster
     from ._file import Joint
-    from ._model import JointForecast, JointModel
+    from ._model import MANY_GROUPS, JointForecast, JointModel, by_groups, usual_errors
     from ._observations import FUSES_AS, Observations, TargetFacts
     from ._predictor import JointPredictor
     from ._space import JointSpacePredictor
@@ -20,6 +20,7 @@ else:
 
 __all__ = [
     "FUSES_AS",
+    "MANY_GROUPS",
     "Faster",
     "Joint",
     "JointForecast",
@@ -29,6 +30,8 @@ __all__ = [
     "Observations",
     "Question",
     "TargetFacts",
+    "by_groups",
     "facts_with_peak",
+    "usual_errors",
     "within_each",
 ]

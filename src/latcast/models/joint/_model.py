@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from latcast._model_file import Field
 from latcast.math.conformal import DeviationScores, covers, quantile, student_scores
+from latcast.math.folds import folds_of
 from latcast.networks import Networks
 from latcast.networks.bound import bound_ms
 
@@ -144,9 +145,10 @@ class JointModel:
         scores: absolute errors of left-out rows in stated deviations, ascending, by domain (``""``
             for all), by what was left out (``network``, ``device``, ``both``) and by how many
             networks were measured on the target (as in :data:`SAMPLES`). Domains that learn the
-            efficiencies of kernels have them by precision, too (:func:`precise`).
+            efficiencies of kernels have them by precision, too (:func:`precise`). Where kernels
+            were measured alone beside networks, theirs are apart (:func:`of_kernels`).
         left_out: median errors of left-out rows in percent, by the same keys as ``scores``, without
-            those by precision.
+            those by precision and of kernels alone.
         faster: when a precision is faster than another one, by domain and both precisions, learnt
             from the left-out networks of such domains.
     """
@@ -186,23 +188,20 @@ class JointModel:
             for chips, families in _folds(observations, rng):
                 learnt = fit(observations.select(~chips & ~families), report)
                 for found in _left_out(cls(learnt), observations, chips, families, rng):
-                    target, domains = found.target, ["", found.target.domain]
-                    for domain in domains:
-                        off.setdefault((domain, found.way, found.samples), []).append(found.percent)
-                    if target.domain in learnt.efficiencies:
-                        domains.append(precise(target.domain, target.precision))
-                        if found.way == "network":
-                            own = pairs.setdefault(target.domain, Pairs())
-                            own.add(target, found.networks, found.told, found.true)
-                    for domain in domains:
+                    for domain in found.domains(learnt):
                         key = domain, found.way, found.samples
                         scores.setdefault(key, []).append((found.groups, found.errors))
+                        if _PRECISE not in domain:
+                            off.setdefault(key, []).append(found.percent)
+                    if found.target.domain in learnt.efficiencies and found.way == "network":
+                        own = pairs.setdefault(found.target.domain, Pairs())
+                        own.add(found.target, found.networks, found.told, found.true)
         kept: dict[tuple[str, str, int], Floats] = {}
         # Those of all domains first, which stand beside those of one with few groups.
         for domain, way, samples in sorted(scores):
             groups, errors = map(np.concatenate, zip(*scores[domain, way, samples], strict=True))
-            beside = kept["", way, samples] if domain else np.abs(student_scores(_FREEDOM))
-            kept[domain, way, samples] = _by_groups(groups, errors, beside)
+            beside = kept["", way, samples] if domain else usual_errors()
+            kept[domain, way, samples] = by_groups(groups, errors, beside)
         faster = {(d, *key): rule for d, own in pairs.items() for key, rule in own.rules().items()}
         left_out = {key: float(np.median(np.concatenate(v))) for key, v in off.items()}
         return cls(fit(observations, report), kept, faster, left_out)
@@ -226,27 +225,36 @@ class JointModel:
         log_ms, deviation = self._log_forecast(target, networks, names, measured)
         samples = 0 if measured is None else len(measured)
         known = self.learnt.effects_of(target).places(names) >= 0
-        reach = np.where(
-            known, self._reach(target, "device", samples), self._reach_new(target, samples)
+        alone = kernels_of(networks) == 1
+        reach = np.select(
+            [known & alone, known, alone],
+            [
+                self._reach(target, "device", samples, of_kernels(target.domain)),
+                self._reach(target, "device", samples),
+                self._reach_new(target, samples, of_kernels(target.domain)),
+            ],
+            self._reach_new(target, samples),
         )
         bound = bound_ms(networks, target)
         ms = np.exp(log_ms)
         return JointForecast(np.maximum(ms, bound), deviation, reach, bound, ms < bound)
 
-    def _reach_new(self, target: TargetFacts, samples: int) -> float:
+    def _reach_new(self, target: TargetFacts, samples: int, domain: str | None = None) -> float:
         way = "network" if samples >= KNOWN else "both"
-        return self._reach(target, way, samples)
+        return self._reach(target, way, samples, domain)
 
-    def _reach(self, target: TargetFacts, way: str, samples: int) -> float:
-        domain = precise(target.domain, target.precision)
-        is_known = target.domain in self.learnt.efficiencies
-        return self.reach(domain if is_known else target.domain, way, samples)
+    def _reach(
+        self, target: TargetFacts, way: str, samples: int, domain: str | None = None
+    ) -> float:
+        if target.domain in self.learnt.efficiencies:
+            domain = precise(target.domain, target.precision)
+        return self.reach(domain or target.domain, way, samples)
 
     def reach(self, domain: str, way: str, samples: int, coverage: float = 0.9) -> float:
         """Stated deviations to the end of an interval, by what is new.
 
         Args:
-            domain: of the target, or as of :func:`precise`.
+            domain: of the target, or as of :func:`precise` and :func:`of_kernels`.
             way: ``network``, ``device`` or ``both``.
             samples: networks measured on the target.
             coverage: of the interval.
@@ -365,6 +373,27 @@ def precise(domain: str, precision: str) -> str:
     return f"{domain}{_PRECISE}{precision}"
 
 
+def of_kernels(domain: str) -> str:
+    """Name of a domain's scores of kernels that were measured alone, beside its networks.
+
+    They are off by more than networks, whose kernels' errors cancel, and are many: of GPUs by
+    PyTorch five have 1,500 rows of them each, and some thirty of networks.
+    """
+    return f"{domain}{_PRECISE}kernels"
+
+
+def kernels_of(networks: Networks) -> Floats:
+    """Number of kernels of every network, shape (n,)."""
+    return np.asarray(networks.counts.sum(axis=1)).ravel()
+
+
+def _beside_networks(observations: Observations) -> npt.NDArray[np.bool_]:
+    """Whether a row is of a kernel alone, in a domain where networks were measured too, (m,)."""
+    alone = (kernels_of(observations.networks) == 1)[observations.network]
+    domains = np.array([t.domain for t in observations.targets])[observations.target]
+    return np.asarray(alone & np.isin(domains, np.unique(domains[~alone])))
+
+
 class _LeftOut(NamedTuple):
     """Forecasts of rows of a target that were left out, each array (s,)."""
 
@@ -376,6 +405,15 @@ class _LeftOut(NamedTuple):
     told: Floats
     deviation: Floats
     true: Floats
+    are_kernels: bool
+
+    def domains(self, learnt: Learnt) -> tuple[str, ...]:
+        """Names of the scores that the errors belong to; the empty one is of all domains."""
+        domain = self.target.domain
+        if self.are_kernels:
+            return (of_kernels(domain),)
+        own = (precise(domain, self.target.precision),) * (domain in learnt.efficiencies)
+        return ("", domain, *own)
 
     @property
     def errors(self) -> Floats:
@@ -391,13 +429,21 @@ class _LeftOut(NamedTuple):
 def _folds(
     observations: Observations, rng: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-    """Rows of some chips, and rows of some families of networks, in turn."""
+    """Rows of some chips, and rows of some families of networks, in turn.
+
+    Those of a domain and precision are spread: where its few chips left together, errors would be
+    those of a precision that is new, or a runtime.
+    """
     chips, families = observations.chips, observations.measured_families
-    parts = [
-        np.array_split(rng.permutation(np.unique(names)), FOLDS) for names in (chips, families)
-    ]
+    labels = np.array([f"{t.domain}/{t.precision}" for t in observations.targets])
+    of_rows = labels[observations.target]
+    parts = []
+    for names in (chips, families):
+        own = {str(x): np.unique(names[of_rows == x]).tolist() for x in np.unique(of_rows)}
+        parts.append(folds_of(own, FOLDS, int(rng.integers(2**32))))
     for n in range(FOLDS):
-        out = np.isin(chips, parts[0][n]), np.isin(families, parts[1][n])
+        some = [[name for name, fold in part.items() if fold == n] for part in parts]
+        out = np.isin(chips, some[0]), np.isin(families, some[1])
         if not (out[0] | out[1]).all():
             yield out
 
@@ -411,6 +457,7 @@ def _left_out(
 ) -> Iterator[_LeftOut]:
     """Forecasts of left-out rows, by target, way and samples."""
     chip_of, family_of = observations.chips, observations.measured_families
+    are_kernels = _beside_networks(observations)
     for t in np.unique(observations.target[chips | families]):
         target = observations.targets[t]
         rows = np.flatnonzero(observations.target == t)
@@ -436,15 +483,24 @@ def _left_out(
             )
             true, end = observations.log_ms[some], 0
             for way, own in unseen.items():
-                part = slice(end, end := end + len(own))
+                place = np.arange(end, end := end + len(own))
                 # What is new of them: rows of one chip, or of one family, are off together.
                 of = (family_of if way == "network" else chip_of)[own]
-                yield _LeftOut(
-                    target, way, samples, of, at[part], log_ms[part], deviation[part], true[part]
-                )
+                for kernels in np.unique(are_kernels[own]).tolist():
+                    same = are_kernels[own] == kernels
+                    part = place[same]
+                    yield _LeftOut(
+                        target, way, samples, of[same], at[part], log_ms[part], deviation[part],
+                        true[part], kernels,
+                    )  # fmt: skip
 
 
-def _by_groups(groups: Texts, errors: Floats, beside: Floats) -> Floats:
+def usual_errors() -> Floats:
+    """Absolute errors in stated deviations where nothing was calibrated, shape (399,)."""
+    return np.abs(student_scores(_FREEDOM))
+
+
+def by_groups(groups: Texts, errors: Floats, beside: Floats) -> Floats:
     """Return at most so many quantiles of errors of left-out groups, each group weighing one.
 
     A new row is of a new group: the errors' distributions are averaged over g groups and one more
