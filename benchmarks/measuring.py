@@ -1,8 +1,7 @@
-"""Print how well measuring works on this machine: repeatability, rate, load, kills, predictors.
+"""Print how well measuring works on this machine: repeatability, rate, load, predictors.
 
     python benchmarks/measuring.py repeatability --runtime onnxruntime
     python benchmarks/measuring.py load
-    python benchmarks/measuring.py kills
     python benchmarks/measuring.py predictor datasets/DEVICE_onnxruntime_b1_t1.parquet
 
 Nothing else may run on the machine meanwhile.
@@ -13,11 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import random
-import signal
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,12 +24,11 @@ from latcast import measure
 from latcast.bench.tables import machine
 from latcast.data import Dataset, read_latencies
 from latcast.devices import Target
-from latcast.measure import CampaignFile, Plan, Protocol, Results
+from latcast.measure import Plan, Protocol, Results
 from latcast.models.evaluation import evaluate
 
 SPACE = "ofa-mobilenet-v3"
 NETWORKS = 40
-KILLS = 50
 SEEDS = 10
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["repeatability", "load", "kills", "predictor"])
+    parser.add_argument("what", choices=["repeatability", "load", "predictor"])
     parser.add_argument("data", type=Path, nargs="?", help="dataset, for predictor")
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--runs", type=int, default=Protocol().runs)
@@ -53,8 +46,6 @@ def main() -> None:
         repeatability(arguments.runtime, arguments.runs)
     elif arguments.what == "load":
         load(arguments.runtime, arguments.runs)
-    elif arguments.what == "kills":
-        kills()
     else:
         predictor(read_latencies(arguments.data))
 
@@ -128,67 +119,6 @@ def burn() -> None:
         os.sched_setaffinity(0, {0})
     while True:
         np.linalg.svd(np.ones((200, 200)))
-
-
-RUN = """
-import sys
-from pathlib import Path
-from latcast import measure
-with measure.CampaignFile.open(Path(sys.argv[1])) as campaign:
-    measure.run(campaign)
-"""
-
-
-def kills() -> None:
-    """Kill -9 the worker and the parent at random times, resume, and look for losses."""
-    rng = random.Random(0)
-    space = latcast.space(SPACE)
-    plan = Plan(Target("this-machine", "onnxruntime", threads=1), space.sample(120, 0),
-                Protocol(runs=3, run_s=0.02, warm_up_s=0.0))  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.campaign"
-        measure.open_or_resume(path, plan).close()
-        victims = {"worker": 0, "parent": 0}
-        lost = 0
-        for _ in range(2 * KILLS):  # a victim may have ended by itself
-            if sum(victims.values()) == KILLS:
-                break
-            whom = rng.choice(list(victims))
-            parent = subprocess.Popen([sys.executable, "-c", RUN, str(path)])
-            time.sleep(rng.uniform(1.5, 4.0))
-            before = runs_of(path)
-            pid = parent.pid if whom == "parent" else last_worker(path)
-            try:
-                os.kill(pid, signal.SIGKILL)
-                victims[whom] += 1
-            except ProcessLookupError:
-                pass
-            if whom == "worker":
-                time.sleep(1.0)
-                parent.kill()
-            parent.wait()
-            lost += max(0, before - runs_of(path))
-        with CampaignFile.open(path) as file:
-            measure.run(file)
-            keys = [(r.network, r.round, r.attempt) for r in file.runs()]
-            accepted = {(r.network, r.round) for r in file.runs() if r.accepted}
-            print(
-                f"kill -9, {victims['worker']} times the worker and {victims['parent']} times the "
-                f"parent: {lost} recorded runs lost, {len(keys) - len(set(keys))} rows twice, "
-                f"{len(accepted)} of {3 * len(plan.sources)} runs made in the end, "
-                f"{len(file.failures())} networks failed"
-            )
-
-
-def runs_of(path: Path) -> int:
-    with sqlite3.connect(path) as db:
-        return int(db.execute("SELECT COUNT(*) FROM visits").fetchone()[0])
-
-
-def last_worker(path: Path) -> int:
-    with CampaignFile.open(path) as file:
-        processes = file.processes()
-        return int(processes[max(processes)]["pid"]) if processes else 2**22 - 1
 
 
 def predictor(data: Dataset) -> None:

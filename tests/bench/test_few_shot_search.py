@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from latcast.bench import few_shot_search
-from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, Target
+from latcast.bench.few_shot_search import ACCURACIES, QUANTILES, HeldOutTarget
 from latcast.bench.help_folder import HelpFolder
 from latcast.bench.published import Split
 from latcast.bench.tables import Scores
@@ -148,27 +148,27 @@ def test_what_is_measured_is_never_chosen(help_split: Path, study: Study) -> Non
 
 
 @pytest.fixture(scope="module")
-def target(help_split: Path) -> Target:
+def target(help_split: Path) -> HeldOutTarget:
     folder = HelpFolder.find(help_split)
     accuracy = TableAccuracy.read(folder.path / ACCURACIES)
-    return Target.of("eyeriss", folder.read("eyeriss"), accuracy)
+    return HeldOutTarget.of("eyeriss", folder.read("eyeriss"), accuracy)
 
 
-def test_the_true_latencies_have_no_regret(target: Target) -> None:
+def test_the_true_latencies_have_no_regret(target: HeldOutTarget) -> None:
     """A predictor that knows all: a table of the prices by which the latencies were made."""
     archs, of = target.candidates.archs, target.candidates.target
     facts = archs.space.block_table.facts
     prices = 1e-8 * facts["macs"] + 0.01 * facts["launches"]
     table = LookupTable.from_blocks(archs.space, of, prices)
     exact = Dataset(archs, table.predict(archs), of)
-    knowing = Target("eyeriss", exact, target.others, target.accuracy)
+    knowing = HeldOutTarget("eyeriss", exact, target.others, target.accuracy)
     accuracy, true_ms, predicted_ms = knowing.search(table, None)
     np.testing.assert_array_equal(accuracy, knowing.oracle())
     np.testing.assert_array_equal(true_ms, predicted_ms)
     assert (true_ms <= knowing.budgets_ms()).all()
 
 
-def test_no_network_is_found_where_none_seems_fast_enough(target: Target) -> None:
+def test_no_network_is_found_where_none_seems_fast_enough(target: HeldOutTarget) -> None:
     class Slow(Flops):
         def _predict(self, archs: Any) -> Any:
             return np.full(len(archs), 1e6)
@@ -206,7 +206,7 @@ def test_scores_tell_kept_from_over() -> None:
     assert scores["accuracy_mean"] == pytest.approx(0.75)
 
 
-def test_a_line_over_macs_knows_operations_that_were_not_measured(target: Target) -> None:
+def test_a_line_over_macs_knows_operations_that_were_not_measured(target: HeldOutTarget) -> None:
     alike = target.others.archs.genes[:, 0] == target.others.archs.genes[0, 0]
     few = target.others[np.flatnonzero(alike)[:10]]
     line = few_shot_search.SOURCES["macs"](BaseModel(), few)

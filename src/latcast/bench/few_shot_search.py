@@ -58,7 +58,7 @@ SOURCES: Mapping[str, Callable[[BaseModel, Dataset], Predictor]] = {
 
 
 @dataclass(frozen=True)
-class Target:
+class HeldOutTarget:
     """A test target.
 
     Attributes:
@@ -74,7 +74,7 @@ class Target:
     accuracy: TableAccuracy
 
     @classmethod
-    def of(cls, name: str, data: Dataset, accuracy: TableAccuracy) -> Target:
+    def of(cls, name: str, data: Dataset, accuracy: TableAccuracy) -> HeldOutTarget:
         """A target's rows, divided; impossible latencies are left out."""
         valid = data.valid()
         known = accuracy.known(valid.archs.space)
@@ -156,7 +156,7 @@ def run(
         )
     folder, accuracy = find(data)
     split = SPLITS["help"][SPACE]
-    targets = [Target.of(name, folder.read(name), accuracy) for name in split.test]
+    targets = [HeldOutTarget.of(name, folder.read(name), accuracy) for name in split.test]
     base, _, _ = base_model({n: folder.read(n) for n in split.train}, base_samples, report)
     rows = []
     for target in targets:
@@ -179,7 +179,7 @@ def find(data: Path) -> tuple[HelpFolder, TableAccuracy]:
 
 
 def _records(
-    target: Target, base: BaseModel, seeds: int, samples: int, confidence: float
+    target: HeldOutTarget, base: BaseModel, seeds: int, samples: int, confidence: float
 ) -> Iterator[dict[str, Any]]:
     budgets, oracle = target.budgets_ms(), target.oracle()
     for source, learn in SOURCES.items():

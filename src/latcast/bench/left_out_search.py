@@ -33,7 +33,7 @@ from latcast.models.joint import (
 from latcast.networks import Networks
 
 from .devices.assembly import assemble
-from .few_shot_search import ACCURACIES, Target
+from .few_shot_search import ACCURACIES, HeldOutTarget
 from .help_folder import HelpFolder
 from .protocol import Report, draw, mean, random_rows
 from .published import SPLITS
@@ -80,21 +80,21 @@ class Known:
         return JointSpacePredictor.of(self._joint.predictor(question), target.archs.space)
 
 
-def _base(known: Known, target: Target) -> BaseModel:
+def _base(known: Known, target: HeldOutTarget) -> BaseModel:
     return known.base(target.candidates.archs.space.name)
 
 
-def _specified(known: Known, target: Target, _: int) -> Predictor:
+def _specified(known: Known, target: HeldOutTarget, _: int) -> Predictor:
     asked = target.candidates.target
     return _base(known, target).predictor(asked, devices()[asked.device])
 
 
-def _few(target: Target, seed: int) -> Dataset:
+def _few(target: HeldOutTarget, seed: int) -> Dataset:
     """A few measurements of the target, of networks that are not chosen from."""
     return random_rows(target.others, SAMPLES, seed)
 
 
-Learn = Callable[[Known, Target, int], Predictor]
+Learn = Callable[[Known, HeldOutTarget, int], Predictor]
 # Name -> rows of the target that it takes (None for all), and the predictor of a seed.
 SOURCES: Mapping[str, tuple[int | None, Learn]] = {
     OWN: (None, lambda _, t, seed: Roofline().fit(t.others, seed=seed)),
@@ -178,10 +178,10 @@ def run(
     return rows
 
 
-def _target(folder: HelpFolder, name: str) -> Target:
+def _target(folder: HelpFolder, name: str) -> HeldOutTarget:
     folder.check([name])
     rows = folder.read(name)
-    return Target.of(name, rows, _accuracy(folder, rows))
+    return HeldOutTarget.of(name, rows, _accuracy(folder, rows))
 
 
 def _train(folder: HelpFolder, space: str, chips: Set[str], report: Report) -> dict[str, Dataset]:
@@ -222,7 +222,7 @@ def _accuracy(folder: HelpFolder, rows: Dataset) -> TableAccuracy:
 
 
 def _records(
-    known: Known, target: Target, seeds: int, confidence: float
+    known: Known, target: HeldOutTarget, seeds: int, confidence: float
 ) -> Iterator[dict[str, Any]]:
     budgets, oracle = target.budgets_ms(), target.oracle()
     own: dict[float | None, Floats] = {}

@@ -52,8 +52,8 @@ _COVERING = 2_000
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How far sums of a table are from whole networks that it has not seen.
+class TableErrors:
+    """Errors of a table: how far its sums are from whole networks that it has not seen.
 
     Attributes:
         way: ``isolated``, ``profile`` or ``networks``.
@@ -94,7 +94,7 @@ class MeasuredTable(Record):
     model: str
     target: str
     chosen: str
-    ways: tuple[Comparison, ...]
+    ways: tuple[TableErrors, ...]
     warnings: list[str]
     failed: Mapping[int, str]
 
@@ -279,7 +279,7 @@ def build_table(
 
 def _compare(
     space: SearchSpace, whole: Results, tables: _Tables, seed: int
-) -> tuple[list[Comparison], _Tables]:
+) -> tuple[list[TableErrors], _Tables]:
     """Every table against the third of the networks that none has seen.
 
     Returns:
@@ -293,7 +293,7 @@ def _compare(
     ways = {**tables, "networks": (fit.values_ms, fit.intercept)}
     kept = np.concatenate([fitting[:CALIBRATION], test])
     calibration = np.arange(len(kept)) < CALIBRATION
-    comparisons: list[Comparison] = []
+    comparisons: list[TableErrors] = []
     calibrated: _Tables = {}
     for way, (values, overhead) in ways.items():
         sums = space.block_sums(data.archs[kept], values) + overhead
@@ -303,7 +303,7 @@ def _compare(
     return comparisons, calibrated
 
 
-def _best(comparisons: list[Comparison], tables: dict[str, Floats]) -> str:
+def _best(comparisons: list[TableErrors], tables: dict[str, Floats]) -> str:
     """The way that is closest after calibration, of those that know every block."""
     complete = [c for c in comparisons if np.isfinite(tables[c.way]).all()]
     return min(complete or comparisons, key=lambda c: c.calibrated_mape).way
@@ -311,7 +311,7 @@ def _best(comparisons: list[Comparison], tables: dict[str, Floats]) -> str:
 
 def compare(
     way: str, sums_ms: Floats, latency_ms: Floats, calibration: npt.NDArray[np.bool_]
-) -> Comparison:
+) -> TableErrors:
     """Compare sums of a table with whole networks.
 
     Args:
@@ -334,7 +334,7 @@ def compare(
     scale, overhead = np.polyfit(sums_ms[few], latency_ms[few], 1, w=1 / latency_ms[few])
     ratio = sums_ms[rest] / latency_ms[rest] - 1
     calibrated = (scale * sums_ms[rest] + overhead) / latency_ms[rest] - 1
-    return Comparison(
+    return TableErrors(
         way,
         float(ratio.mean()),
         float(np.abs(ratio).mean()),
