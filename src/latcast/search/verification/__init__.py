@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 from latcast._imports import public_names
 
 if TYPE_CHECKING:
-    from ._here import Check, first_model, search_and_verify_here
     from ._measuring import Campaigns, Measured, Measuring, MeasuringError
     from ._record import Round, VerificationRecord
-    from ._search_and_verify import search_and_verify, verify
+    from ._search_and_verify import (
+        Check,
+        first_model,
+        search_and_verify,
+        search_and_verify_here,
+        verify,
+    )
     from ._verification import Verification, VerifiedResult
 else:
     __getattr__, __dir__ = public_names(__name__)
