@@ -23,5 +23,7 @@ CHANGES: tuple[Change, ...] = (
     Change("predict-target", "[13].*", "value", _JOINT),
     Change("search-devices", "*", "value", _JOINT),
     Change("models", "0.output*", "value", _JOINT),
+    Change("models", "1.output.any_network*", "value", _JOINT),
+    Change("adapt-networks", "*", "value", _JOINT),
     Change("bench-paper", "output.rows.0.*", "value", "errors of 2e-7 ms are of rounding alone"),
 )
