@@ -11,7 +11,7 @@ from latcast.report.table import Column, Table, pairs
 from ._audited import Finding
 
 # Row numbers that are told; the record's JSON has more.
-_MAX_ROWS = 12
+_LISTED = 12
 
 
 def fact_text(value: Any) -> str:
@@ -29,8 +29,8 @@ def _percent(value: float) -> str:
 
 def _numbers(rows: Sequence[int]) -> str:
     """Numbers of rows as they stand in a file, without separators."""
-    more = ", …" if len(rows) > _MAX_ROWS else ""
-    return ", ".join(map(str, rows[:_MAX_ROWS])) + more
+    more = ", …" if len(rows) > _LISTED else ""
+    return ", ".join(map(str, rows[:_LISTED])) + more
 
 
 # Key -> what it is, and how its value is told; keys with the kind of their finding come first.
