@@ -34,6 +34,8 @@ def test_graphs() -> None:
     b = GraphBuilder(1)
     graph = b.build(b.linear(b.global_pool(b.conv(b.input(3, 8, 8), 4, 3)), 10)).named("net")
     assert repr(graph) == f"<Graph of {len(graph)} layers: net>"
+    found = latcast.forecast(graph, ["raspberry-pi-4", "raspberry-pi-9"])
+    assert repr(found).endswith(" on raspberry-pi-4. No answer for raspberry-pi-9.>")
     with pytest.raises(TypeError, match=r"latcast.forecast takes files\); got 'net.onnx'"):
         latcast.load_layers("raspberry-pi-4").predict("net.onnx")
     with pytest.raises(ValueError, match=r"or a device \(latcast.load\(DEVICE, networks=graph"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import latcast as library
-from latcast.devices import devices
+from latcast.devices import device_files, devices
 from latcast.graph import Graph, GraphBuilder, as_run
 from latcast.graph.write.onnx import to_onnx
 from latcast.models.resolve import UnresolvedError
@@ -19,6 +19,15 @@ from latcast.search.which import _notes_of_measured as notes_of_measured
 from latcast.search.which import _Wanted as Wanted
 from latcast.search.within_budget import GraphKernels
 
+PLANNED = """[next]
+title = "Next GPU"
+kind = "gpu"
+cores = 20480
+memory_gb = 48
+bandwidth_gb_s = 1800
+peak_fp32_flops = 120e12
+source = "the design as of today"
+"""
 ASKED = ["raspberry-pi-4", "rtx-4090"]
 
 
@@ -91,8 +100,11 @@ def test_answers_are_those_of_a_forecast() -> None:
     assert answer.memory_bytes == graph.peak_activation_bytes + 4 * graph.params
 
 
-def test_runtimes_are_those_that_devices_have() -> None:
-    """LiteRT has no delegate for the GPUs of computers; OpenVINO was measured on x86 alone."""
+def test_runtimes_are_those_that_devices_have(tmp_path: Path) -> None:
+    """LiteRT has no delegate for the GPUs of computers; OpenVINO was measured on x86 alone.
+
+    A planned GPU, of no known maker, runs PyTorch where its memory is no phone's.
+    """
     names = ["rtx-4090", "snapdragon-865-adreno-650", "raspberry-pi-4", "epyc-9654"]
     found = library.which(network(), 2.0, devices=names)
     by_device = {n: {t.target.split("/")[1] for t in found.targets if t.device == n} for n in names}
@@ -100,6 +112,12 @@ def test_runtimes_are_those_that_devices_have() -> None:
     assert "tflite" in by_device["snapdragon-865-adreno-650"]
     assert "openvino" not in by_device["raspberry-pi-4"]
     assert "openvino" in by_device["epyc-9654"]
+    (tmp_path / "next.toml").write_text(PLANNED)
+    with device_files([tmp_path / "next.toml"]):
+        found = library.which(network(), 2.0, devices=["next"])
+        (row,) = library.forecast(network(), "next").devices
+    assert {t.target.split("/")[1] for t in found.targets} == {"pytorch", "inductor", "ncnn-vulkan"}
+    assert row.target == "next/pytorch/b1"
     named = library.which(network(), 2.0, devices=["raspberry-pi-4"], runtimes=["openvino"])
     assert {t.target.split("/")[1] for t in named.targets} == {"openvino"}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from ._cores import Cluster, Core, cores
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
-    from ._facts import SELECTIONS, UNITS, Facts, target_facts, unit
+    from ._facts import SELECTIONS, UNITS, Facts, runs_pytorch, target_facts, unit
     from ._headings import Chip, as_built, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, detect, host_name, usable_cpus
     from ._runtimes import public_runtime, runtime_names, runtime_of_domain, unit_of_runtime
@@ -63,6 +63,7 @@ __all__ = [
     "parse_catalogue",
     "parse_clusters",
     "public_runtime",
+    "runs_pytorch",
     "runtime_names",
     "runtime_of_domain",
     "shown_figure",

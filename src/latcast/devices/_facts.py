@@ -23,6 +23,11 @@ VENDORS = (
     "nvidia", "amd", "intel", "apple", "adreno", "mali", "powervr", "videocore", "vivante",
 )  # fmt: skip
 
+# Makers of GPUs that PyTorch runs on, and GB/s that phones and boards do not reach (135 at most in
+# the catalogue): a planned GPU, whose maker nobody knows, has its memory to itself from there on.
+_WITH_PYTORCH = ("nvidia", "amd")
+_OWN_MEMORY_GB_S = 200.0
+
 _KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator",)}
 
 # Share by which a GeForce card runs above the boost clock of its data sheet while it is cool
@@ -218,6 +223,14 @@ def _of_accelerator(found: Device, precision: str) -> Facts:
     if found.kind == "gpu":
         facts |= {f"vendor_{v}": float(v in words) for v in VENDORS}
     return facts
+
+
+def runs_pytorch(found: Device) -> bool:
+    """Whether PyTorch is what usually runs on a GPU, by its maker or, of none known, its memory."""
+    facts = target_facts(found)
+    if not any(facts.get(f"vendor_{v}") for v in VENDORS):
+        return found.kind == "gpu" and (found.bandwidth_gb_s or 0.0) >= _OWN_MEMORY_GB_S
+    return any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
 
 
 def _with_fp32_sums(found: Device, precision: str) -> float | None:

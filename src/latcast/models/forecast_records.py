@@ -8,6 +8,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from latcast._names import short_list
 from latcast.devices import Device, DeviceList, Target, devices, unit_of_runtime
 from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
@@ -308,7 +309,10 @@ class NetworkForecast(DeviceRows):
 
     def answer(self) -> str:
         rows = [(_name_of(d, self.answered), d) for d in self.answered]
-        return answer_of(rows, self.network.name) if rows else "No device can be answered."
+        if not rows:
+            return "No device can be answered."
+        left = short_list(d.device for d in self.devices if d.error is not None)
+        return answer_of(rows, self.network.name) + (f" No answer for {left}." if left else "")
 
     def figures(self) -> Iterator[Figure]:
         if not (answered := self.answered):
@@ -569,12 +573,9 @@ def _notes_of_runtimes(answered: Sequence[NetworkOnTarget]) -> Iterator[str]:
     """Yield a note where devices are forecast by several runtimes that nobody asked for."""
     by = {row.device: Target.parse(row.target or "").runtime for row in answered}
     if len(set(by.values())) > 1:
-        told = ", ".join(f"{name} by {runtime}" for name, runtime in list(by.items())[:4])
-        more = ", …" if len(by) > 4 else ""
-        yield (
-            f"note: rows differ in their runtime, too ({told}{more}): --runtime asks all devices "
-            "for one"
-        )
+        who = ", ".join(f"{name} by {runtime}" for name, runtime in list(by.items())[:4])
+        who += ", …" * (len(by) > 4)
+        yield f"note: rows differ in their runtime, too ({who}): --runtime asks all devices for one"
 
 
 def _notes_of_alike(answered: Sequence[NetworkOnTarget]) -> Iterator[str]:

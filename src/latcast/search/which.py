@@ -17,6 +17,7 @@ from latcast.devices import (
     Target,
     devices,
     public_runtime,
+    runs_pytorch,
     runtime_names,
     target_facts,
     unit_of_runtime,
@@ -59,9 +60,9 @@ _UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu
 _ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
 # Makers of the GPUs of computers, for which LiteRT has no delegate: it was measured on phones'.
 _OF_COMPUTERS = ("nvidia", "amd", "intel")
-# The same of CPUs: of x86, where alone they were measured. OpenVINO was as well, and answers for
-# others where it is named; no phone runs it.
-_ONLY_ON_X86 = ("pytorch", "inductor")
+_OF_PYTORCH = ("pytorch", "inductor")
+# PyTorch was measured on x86 CPUs alone. OpenVINO was as well, and answers for others where it is
+# named; no phone runs it.
 _FIRST_ON_X86 = ("openvino",)
 # How many times the arithmetic of fp32 a CPU must do in bf16 for a runtime to choose it.
 _FASTER = 1.5
@@ -488,7 +489,7 @@ class _Wanted:
         """Whether a runtime is asked about on a CPU, by the first part of its name."""
         if runtime in _FIRST_ON_X86 and (device.kind == "phone" or self.runtimes):
             return device.kind != "phone"
-        is_of_x86 = runtime in (*_ONLY_ON_X86, *_FIRST_ON_X86)
+        is_of_x86 = runtime in (*_OF_PYTORCH, *_FIRST_ON_X86)
         return not is_of_x86 or bool(target_facts(device).get("isa_x86"))
 
     def _takes(self, runtime: str, precision: str) -> bool:
@@ -535,8 +536,13 @@ def _computes(device: Device, part: str, precision: str) -> bool:
 
 def _is_on_chip(runtime: str, device: Device) -> bool:
     """Whether a GPU or an NPU runs a runtime, by the first part of its name."""
-    if device.kind == "gpu" and runtime == "tflite":
-        return not any(_is_made_by(device, maker) for maker in _OF_COMPUTERS)
+    if device.kind == "gpu":
+        is_of_computer = any(_is_made_by(device, maker) for maker in _OF_COMPUTERS)
+        is_planned = not is_of_computer and runs_pytorch(device)
+        if runtime == "tflite":
+            return not (is_of_computer or is_planned)
+        if is_planned and runtime in _OF_PYTORCH:
+            return True
     maker = _ONLY_ON.get(runtime)
     return maker is None or _is_made_by(device, maker)
 

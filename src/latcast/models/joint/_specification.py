@@ -14,6 +14,7 @@ from latcast.devices import (
     Device,
     Target,
     devices,
+    runs_pytorch,
     runtime_names,
     target_facts,
     unit,
@@ -27,8 +28,6 @@ from ._observations import TargetFacts
 Domains = Mapping[str, Sequence[str]]
 
 UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
-# Vendors of GPUs that PyTorch runs on; others run ncnn by Vulkan.
-_WITH_PYTORCH = ("nvidia", "amd")
 _NCNN, _TENSORRT, _INT8 = "ncnn", "tensorrt", "int8"
 # Parts of names of PyTorch's runtimes.
 _OF_PYTORCH = ("pytorch", "inductor")
@@ -215,8 +214,7 @@ def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> s
     if kind == "gpu":
         if precision == _INT8 and _is_nvidia(device) and _INT8 in domains.get(_TENSORRT, ()):
             return _TENSORRT
-        is_known = any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
-        return "pytorch" if is_known else "ncnn-vulkan"
+        return "pytorch" if runs_pytorch(device) else "ncnn-vulkan"
     is_known = _INT8 in domains.get(_domain("onnxruntime", "cpu", domains), ())
     is_usual = precision == _INT8 and facts.get("isa_x86") and is_known
     return "onnxruntime" if is_usual else _NCNN
