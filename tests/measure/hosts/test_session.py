@@ -254,6 +254,12 @@ def test_texts_that_name_no_host_are_refused(text):
         host(text)
 
 
+def test_a_port_is_given_as_ssh_takes_it():
+    with pytest.raises(ValueError, match=r"kind of host .*'pi@board'.* is ssh://pi@board:2222$"):
+        host("pi@board:2222")
+    assert host("ssh://pi@board:2222").text == "ssh:ssh://pi@board:2222"
+
+
 def test_a_campaign_of_this_machine_says_nothing_of_a_host(campaign):
     assert "host" not in campaign.plan()
     assert Plan(Target("b", "onnxruntime"), SPACE.sample(1, 0), host="here").host == ""

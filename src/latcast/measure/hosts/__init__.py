@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from latcast._names import unknown_name
 from latcast._registry import Registry
 
 from ._base import Host, HostError, HostLostError, HostWorker
@@ -44,6 +45,10 @@ def host(text: str = "") -> Host:
         raise ValueError(
             f"a host must be here, user@board (as ssh takes it) or adb:SERIAL; got {text!r}"
         )
+    if kind not in HOSTS:
+        by_ssh = f"ssh:{'//' * name.isdecimal()}{text}"  # a number is a port
+        unknown = unknown_name("kind of host", kind, HOSTS.names())
+        raise ValueError(f"{unknown}; a machine that ssh reaches by it is {by_ssh}")
     return HOSTS.get(kind)(name)
 
 

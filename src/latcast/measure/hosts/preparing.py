@@ -231,6 +231,7 @@ def check(board: SSH, runtimes: Sequence[str]) -> HostRecord:
     if own_version() not in probe.installed:
         missing.append(
             f"latcast {own_version()} must be prepared there: latcast host prepare {board.name}"
+            f"{''.join(f' --runtime {name}' for name in runtimes)}"
         )
     else:
         try:

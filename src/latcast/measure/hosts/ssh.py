@@ -91,7 +91,7 @@ class _Link:
             connection.command(f"exec {python} -P -m latcast.measure.hosts.agent")
         )
         try:
-            do = f"latcast host prepare {self._name}"
+            do = f"latcast host prepare {self._name} --runtime NAME"
             own = greeting()  # while the agent starts: it reads all of our sources
             check_greeting(self._name, self._greeted(), own, do)
         except BaseException:
@@ -147,7 +147,7 @@ class _Link:
     def _silent(self, noise: list[str]) -> HostError:
         """Why there is no greeting."""
         code, said = self._lines.kill(), self._lines.errors()
-        prepare = f"latcast host prepare {self._name}"
+        prepare = f"latcast host prepare {self._name} --runtime NAME"
         if code == 255 or not self._connection.is_open:
             return self._connection.error(said)
         if code in (126, 127) or "No such file" in said:
