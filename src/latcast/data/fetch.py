@@ -30,6 +30,8 @@ from latcast.report.table import Column, Table
 # Of a read, and seconds that a server may be silent.
 CHUNK, TIMEOUT_S = 1 << 16, 30.0
 PART = ".part"
+# Files whose sizes a figure shows.
+MAX_DRAWN = 10
 
 
 class Tell(Protocol):
@@ -72,6 +74,7 @@ class DataSources(Record):
 
     schema = "data-sources"
     frame = "sources"
+    tables_first = True
 
     sources: tuple[DataSource, ...]
 
@@ -146,6 +149,7 @@ class Fetched(Record):
     """
 
     schema = "fetched"
+    tables_first = True
 
     source: str
     licence: str
@@ -165,8 +169,8 @@ class Fetched(Record):
 
     def figures(self) -> Iterator[Figure]:
         rows = [(os.path.relpath(x.path, self.folder), x.bytes / 1e6) for x in self.files]
-        largest = sorted(rows, key=lambda row: -row[1])
-        yield charts.bars("Sizes of the files", largest, "MB", of="file")
+        largest = sorted(rows, key=lambda row: -row[1])[:MAX_DRAWN]
+        yield charts.bars("The largest files", largest, "MB", of="file")
 
     def parts(self) -> Iterator[Table | str]:
         columns = (

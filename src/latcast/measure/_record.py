@@ -337,7 +337,8 @@ class FleetRecord(Record):
     left_out: Mapping[str, str]
 
     def headline(self) -> str:
-        return f"Measured by a fleet of {len(self.runs_by_host)} hosts"
+        count = len(self.runs_by_host)
+        return f"Measured by a fleet of {count} host{'s' if count != 1 else ''}"
 
     def answer(self) -> str:
         return _told_of(self.campaigns)

@@ -176,6 +176,9 @@ class ModelCard(ModelEntry, Record):
 
     any_network: ModelEntry | None = None
 
+    # In one line, where an entry's has the whole card.
+    __repr__ = Record.__repr__
+
     def headline(self) -> str:
         return f"The model {self.name}"
 
@@ -205,6 +208,7 @@ class ModelList(Record):
 
     schema = "models"
     frame = "models"
+    tables_first = True
 
     models: tuple[ModelEntry, ...]
 
@@ -216,7 +220,9 @@ class ModelList(Record):
         rows = sorted(((n, e) for n, e in errors if e is not None), key=lambda row: row[1])
         caption = "On rows of the same target that they have not seen."
         label = "mean absolute error, %"
-        yield charts.bars("Errors of models of spaces", rows, label, of="model", caption=caption)
+        yield charts.bars(
+            "Errors of models of spaces", rows, label, of="model", caption=caption, form=".2f"
+        )
 
     def parts(self) -> Iterator[Table | str]:
         of_any = [m for m in self.models if m.space is None and m.sources is None]

@@ -55,12 +55,14 @@ class Record(Tabular):
         version: counts up when a key is renamed, dropped or changes its meaning.
         frame: the field whose items are the rows of :meth:`to_polars`; None makes one row.
         no_figure: why :meth:`plot` has nothing to draw, where it has nothing.
+        tables_first: whether a page shows the tables before the figures, as of a list.
     """
 
     schema: ClassVar[str] = ""
     version: ClassVar[int] = 1
     frame: ClassVar[str | None] = None
     no_figure: ClassVar[str] = ""
+    tables_first: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -84,10 +86,14 @@ class Record(Tabular):
         yield from ()
 
     def sections(self) -> Iterator[Section]:
-        """What a page shows: figures, then the tables with the texts that follow them."""
+        """What a page shows: figures, and tables with the texts that follow them."""
         from .page import sections_of
 
-        yield from sections_of(self.figures(), self.parts())
+        if self.tables_first:
+            yield from sections_of((), self.parts())
+            yield from sections_of(self.figures(), ())
+        else:
+            yield from sections_of(self.figures(), self.parts())
 
     def doubts(self) -> Iterator[str]:
         """Doubts about the result and what to do about them, a line each: by default its notes."""

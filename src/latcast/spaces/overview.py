@@ -41,6 +41,7 @@ class SpaceList(Record):
 
     schema = "spaces"
     frame = "spaces"
+    tables_first = True
 
     spaces: tuple[SpaceEntry, ...]
 
@@ -81,6 +82,7 @@ class SpaceDetails(Record):
     """
 
     schema = "space"
+    tables_first = True
 
     name: str
     description: str
@@ -104,8 +106,14 @@ class SpaceDetails(Record):
         )
 
     def figures(self) -> Iterator[Figure]:
-        rows = [(name, float(len(choices))) for name, choices in self.genes.items()]
+        rows = [(label, float(len(choices))) for label, choices in self._alike()]
         yield charts.bars("Choices of every gene", rows, "choices", of="gene")
+
+    def _alike(self) -> Iterator[tuple[str, list[int]]]:
+        """Yield neighbouring genes of the same choices under one name, and these choices."""
+        for choices, genes in groupby(self.genes, key=lambda name: self.genes[name]):
+            names = list(genes)
+            yield names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}", choices
 
     def parts(self) -> Iterator[Table | str]:
         yield f"{self.name}: {self.description}"
@@ -113,7 +121,5 @@ class SpaceDetails(Record):
             f"{self.gene_combinations:,} gene combinations, {self.block_table_rows:,} distinct "
             "blocks"
         )
-        for choices, genes in groupby(self.genes, key=lambda name: self.genes[name]):
-            names = list(genes)
-            label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+        for label, choices in self._alike():
             yield f"  {label}: {', '.join(map(str, choices))}"

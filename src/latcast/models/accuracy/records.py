@@ -194,10 +194,14 @@ class AccuracyPrediction(Record):
             value, off = 100 * row.accuracy, 100 * (row.uncertainty or 0.0)
             ends = (None, None) if row.uncertainty is None else (value - off, value + off)
             rows.append((f"architecture {n}", value, *ends))
-        more = f" The first {charts.MAX_ROWS}." if len(self.predicted) > charts.MAX_ROWS else ""
+        told = [] if all(low is None for *_, low, _ in rows) else [
+            "Bars reach a standard deviation of the model to each side."
+        ]  # fmt: skip
+        if len(self.predicted) > charts.MAX_ROWS:
+            told.append(f"The first {charts.MAX_ROWS}.")
         yield charts.intervals(
             "Accuracy", rows, of="architecture", label="top-1, %", note=charts.note_in(".2f", "%"),
-            caption=f"Bars reach a standard deviation of the model to each side.{more}",
+            caption=" ".join(told),
         )  # fmt: skip
 
     def parts(self) -> Iterator[Table | str]:
