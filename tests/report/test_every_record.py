@@ -39,6 +39,7 @@ OWN_OF: dict[str, dict[str, Any]] = {
     "models": {"sources": None},
     "model": {"sources": None, "any_network": None},
     "bench": {"bench": "paper", "rows": tuple(BENCH | {"dataset": name} for name in "ab")},
+    "lookup-table": {"way": "networks", "chosen": "networks"},
     "search": {"device": "pixel-7", "latency_ms": 1.5},
 }
 

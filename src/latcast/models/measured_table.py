@@ -25,7 +25,7 @@ from latcast.measure import BlockSource, CampaignFile, Plan, Protocol, Results, 
 from latcast.measure.runtimes import runtime as find_runtime
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.record import Record
+from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.spaces import Archs, SearchSpace
 
@@ -34,6 +34,11 @@ from .lookup_table import LookupTable
 # Networks that every table is calibrated on: two numbers, a scale and an overhead.
 CALIBRATION = 20
 WAYS = ("isolated", "profile", "networks")
+_WAYS_IN_WORDS = {
+    "isolated": "made of blocks timed alone",
+    "profile": "made of the runtime's profile",
+    "networks": "fitted to whole networks",
+}
 # Way -> ending of the file that keeps its raw records.
 _RECORDS = {
     "networks": ".networks.campaign",
@@ -105,14 +110,20 @@ class MeasuredTable(Record):
         own = next((c for c in self.ways if c.way == self.chosen), None)
         if own is None:
             return ""
+        others = len(self.ways) - 1
+        closest = f", the closest of {len(self.ways)} ways" if others else ""
         return (
-            f"Sums of the table ({own.way}) are {100 * own.mape:.1f} % off whole networks on "
-            f"average, and {100 * own.calibrated_mape:.1f} % once calibrated."
+            f"The table is {_WAYS_IN_WORDS[own.way]}{closest}: its sums are "
+            f"{100 * own.mape:.1f} % off whole networks that it has not seen on average, and "
+            f"{100 * own.calibrated_mape:.1f} % once calibrated, as it is written."
         )
 
     def figures(self) -> Iterator[Figure]:
-        for title, name in (("Sums as they are", "mape"), ("Calibrated", "calibrated_mape")):
-            rows = [(c.way, 100 * getattr(c, name)) for c in self.ways]
+        for title, name in (
+            ("Errors of sums as they are", "mape"),
+            ("Errors of sums once calibrated", "calibrated_mape"),
+        ):
+            rows = [(_WAYS_IN_WORDS[c.way], 100 * getattr(c, name)) for c in self.ways]
             yield charts.bars(title, rows, "mean absolute error, %", of="table")
 
     def parts(self) -> Iterator[Table | str]:
@@ -123,9 +134,16 @@ class MeasuredTable(Record):
             Column("calibrated MAPE, %", "calibrated_mape", ".1f", 100),
             Column("scale", "scale", ".3f"),
             Column("overhead, ms", "overhead_ms", ".3f"),
-            Column("on", "networks"),
+            Column("networks", "networks"),
         )
         yield Table(columns, self.ways, f"{self.target}: sums against whole networks")
+
+    def sections(self) -> Iterator[Section]:
+        from latcast.report.page import sections_of
+
+        (table,) = self.parts()
+        marked = "The way marked * is the one that is written."
+        yield from sections_of(self.figures(), [table, marked])
 
     def doubts(self) -> Iterator[str]:
         for row, reason in self.failed.items():
