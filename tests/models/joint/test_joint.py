@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from latcast.devices import device, target_facts
 from latcast.graph import Graph, GraphBuilder, rules_of
 from latcast.math.conformal import quantile
-from latcast.models.joint import JointModel, Observations, TargetFacts, facts_with_peak
+from latcast.models.joint import JointModel, Observations, TargetFacts, _work, facts_with_peak
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
 from latcast.models.joint._model import (
@@ -23,8 +23,9 @@ from latcast.models.joint._model import (
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
-from latcast.models.joint._work import CLASSES, Work, class_of
-from latcast.networks import Networks
+from latcast.models.joint._together import Column, log_ms_on
+from latcast.models.joint._work import CLASSES, FEATURES, Work, class_of
+from latcast.networks import ALL_KINDS, Networks
 from latcast.networks.bound import bound_ms
 
 
@@ -104,6 +105,46 @@ def test_slopes_are_those_of_the_logarithm_of_the_sum(
         moved[column] -= 2 * step
         down = work.log_ms(networks.counts, moved, prices, overlap, inference)[0]
         np.testing.assert_allclose(slopes[:, column], (up - down) / (2 * step), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "facts", "lanes"),
+    [
+        (116, 1, {"isa_arm": 1.0}, (4, 4)),
+        (116, 1, {"has_fp16": 1.0}, (8, 4)),
+        (116, 1, {"has_avx2": 1.0, "has_avx512": 1.0}, (16, 4)),
+        (58, 1, {"has_avx2": 1.0}, (8, 1)),
+        (48, 1, {"has_avx512": 1.0}, (16, 16)),
+        (240, 3, {"has_avx512": 1.0}, (16, 16)),
+        (60, 3, {"has_avx512": 1.0}, (16, 4)),
+        (24, 24, {"has_avx512": 1.0}, (16, 8)),
+    ],
+    ids=str,
+)
+def test_channels_fill_as_many_lanes_as_divide_them(
+    channels: int, groups: int, facts: dict[str, float], lanes: tuple[int, int]
+) -> None:
+    b = GraphBuilder(1, "one")
+    x = b.input(channels, 8, 8)
+    graph = b.build(b.linear(b.global_pool(b.conv(x, channels, 3, groups=groups)), 10))
+    networks, (width, used) = Networks.of_graphs([graph]), lanes
+    assert _work.lanes(facts) == width
+    found = _work.unfilled(networks, width)
+    conv = np.isin(np.array(ALL_KINDS)[networks.kinds], ["conv", "depthwise_conv"])
+    np.testing.assert_allclose(found[:, conv], np.log(width / used))
+    np.testing.assert_array_equal(found[:, ~conv], 0.0)
+
+
+def test_cpus_of_several_widths_at_once_are_as_one_by_one(networks: Networks) -> None:
+    facts = [{"is_cpu": 1.0}, {"is_cpu": 1.0, "has_avx512": 1.0}, {"is_cpu": 1.0, "has_fp16": 1.0}]
+    weights = 0.3 * np.random.default_rng(2).standard_normal(len(FEATURES))
+    covariance, prices = np.eye(len(FEATURES)), np.array([-23.0, -22.0, -22.0, -11.5])
+    prior = Prior(weights, covariance, covariance, prices)
+    together = log_ms_on(networks, [Column(own, prior) for own in facts])
+    for own, log_ms in zip(facts, together.T, strict=True):
+        alone = prior.log_ms(prior.work(networks, own), networks.counts, weights)[0]
+        np.testing.assert_allclose(log_ms, alone, rtol=1e-12)
+    assert not np.allclose(together[:, 0], together[:, 1])
 
 
 def test_parts_one_after_the_other_add_up(networks: Networks) -> None:

@@ -14,7 +14,7 @@ from latcast.networks import Networks
 
 from ._gpu import Facts
 from ._posterior import Prior
-from ._work import Times, Work
+from ._work import Times, Work, lanes
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +82,8 @@ def _parts(
     """Times of targets whose times are made in one way, and where these stand."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for n, (facts, prior) in enumerate(columns):
-        key = prior.overlap, bool(facts.get("is_gpu")), id(prior.efficiency)
+        width = lanes(facts) if facts.get("is_cpu") else 0
+        key = prior.overlap, bool(facts.get("is_gpu")), width, id(prior.efficiency)
         groups.setdefault(key, []).append(n)
     size = max(1, most // max(1, len(networks.ops)))
     for places in groups.values():
@@ -92,10 +93,15 @@ def _parts(
 
 
 def _times(networks: Networks, columns: Sequence[Column]) -> Times:
-    """Return the times on targets with one overlap and efficiency, all or none of them GPUs."""
+    """Return the times on targets with one overlap and efficiency, all or none of them GPUs.
+
+    CPUs among them have vectors of one width.
+    """
     facts, priors = zip(*columns, strict=True)
     work, first = Work.of(networks), priors[0]
     more = work.more_by(networks, facts) if facts[0].get("is_gpu") else None
+    if more is None:
+        work = work.run_by(networks, facts[0])
     weights, log_prices, log_inference = (
         np.stack([getattr(p, name) for p in priors], axis=-1)
         for name in ("mean", "log_prices", "log_inference")

@@ -45,6 +45,9 @@ _MIDDLING_BYTES = 1e5
 # Prior standard deviations of the logarithm of a price, and of powers of facts. Chosen among four
 # by the error on ncnn's networks and devices both left out (docs/bench.md).
 ALL, PART, CLASS, SLOPE, OWN_SLOPE, BYTES_SLOPE = 1.5, 1.0, 0.7, 0.2, 0.14, 0.05
+# Of what vectors that channels do not fill cost: half of what they could do at most.
+UNFILLED = 0.5
+_UNFILLED = ("unfilled outputs", "unfilled inputs")
 
 _SLOW = frozenset(
     ("sigmoid", "tanh", "softplus", "silu", "gelu", "mish", "erf", "exp", "log", "elu", "selu",
@@ -69,7 +72,7 @@ def _names() -> tuple[str, ...]:
     slopes = [f"slope of {fact}" for fact in ARITHMETIC_FACTS]
     groups = range(_OTHER_GROUP + 1)
     own = [f"slope of {fact} in group {g}" for g in groups for fact in ARITHMETIC_FACTS]
-    filled = ["waste of outputs", "waste of depth"]
+    filled = ["waste of outputs", "waste of depth", *_UNFILLED]
     more = ["slope of groups", "slope of window"]
     of_part = {
         "arithmetic": [*classes, *slopes, *own, *filled, *more],
@@ -134,7 +137,9 @@ def class_of(networks: Networks) -> Numbers:
 
 # Values of a kernel that its class's weights multiply, part by part; the first of each is one.
 _VALUES = {
-    "arithmetic": (*ARITHMETIC_FACTS, "waste of outputs", "waste of depth", "groups", "window"),
+    "arithmetic": (
+        *ARITHMETIC_FACTS, "waste of outputs", "waste of depth", "groups", "window", *_UNFILLED,
+    ),
     "activations": ("bytes",), "constants": ("bytes",), "launch": (),
 }  # fmt: skip
 _STARTS = np.cumsum([0, *(1 + len(_VALUES[part]) for part in PARTS)])
@@ -142,6 +147,7 @@ _PART_OF = np.repeat(np.arange(len(PARTS)), np.diff(_STARTS))
 _IS_OF_PART = np.eye(len(PARTS))[:, _PART_OF]
 # Those that grow with the arithmetic that is executed.
 _OF_EXECUTED = [1 + ARITHMETIC_FACTS.index(fact) for fact in ("macs", "positions")]
+_OF_FILLING = [1 + _VALUES["arithmetic"].index(name) for name in _UNFILLED]
 
 
 def _weights_of_values() -> Floats:
@@ -164,7 +170,8 @@ def _weights_of_values() -> Floats:
                 scales = {slope: SLOPE, f"{slope} in group {group}": OWN_SLOPE}
                 if part != "arithmetic":
                     scales = {slope: BYTES_SLOPE, f"{slope} in group {of_bytes}": BYTES_SLOPE}
-                for feature, scale in {**scales, f"{part}: {value}": 1.0}.items():
+                scales[f"{part}: {value}"] = UNFILLED if value in _UNFILLED else 1.0
+                for feature, scale in scales.items():
                     if feature in at:  # constants have one slope, some facts have none in groups
                         found[c, v, at[feature]] = scale
     return found
@@ -216,7 +223,10 @@ class Work:
         with np.errstate(divide="ignore"):
             amounts = np.log(np.stack([2 * networks.fact("macs"), moved, constants, one]))
         of_bytes = [np.log(np.maximum(x, 1) / _MIDDLING_BYTES) for x in (moved, constants)]
-        values = [one, *_of_arithmetic(networks), one, of_bytes[0], one, of_bytes[1], one]
+        # How channels fill vectors is the target's (:meth:`run_by`).
+        full = np.zeros((len(_UNFILLED), len(moved)))
+        of_arithmetic = (*_of_arithmetic(networks), *full)
+        values = [one, *of_arithmetic, one, of_bytes[0], one, of_bytes[1], one]
         return cls(amounts, np.stack(values, axis=1), class_of(networks))
 
     def select(self, kernels: Numbers) -> Work:
@@ -224,7 +234,14 @@ class Work:
         return Work(self.log_amounts[:, kernels], self.values[kernels], self.classes[kernels])
 
     def run_by(self, networks: Networks, facts: Mapping[str, float | None]) -> Work:
-        """Return the work with the arithmetic that a target with these facts executes."""
+        """Return the work as a target with these facts runs it.
+
+        On a GPU with the arithmetic that is executed, on a CPU with how channels fill its vectors.
+        """
+        if facts.get("is_cpu"):
+            values = self.values.copy()
+            values[:, _OF_FILLING] = unfilled(networks, lanes(facts)).T
+            return Work(self.log_amounts, values, self.classes)
         if not facts.get("is_gpu"):
             return self
         amounts, values = self.log_amounts.copy(), self.values.copy()
@@ -446,9 +463,42 @@ def _of_arithmetic(networks: Networks) -> list[Floats]:
 
 # Numbers that a vector register of 512 bits, or a row of a tile, holds.
 _VECTOR = 16
+_CONVOLUTIONS = ("conv", "depthwise_conv", "conv_transpose")
 
 
 def _waste(channels: Floats) -> Floats:
     """Logarithm of what padding channels to whole vectors adds."""
     channels = np.maximum(channels, 1.0)
     return np.asarray(np.log(np.ceil(channels / _VECTOR) * _VECTOR / channels))
+
+
+def lanes(facts: Mapping[str, float | None]) -> int:
+    """Return how many channels a CPU with these facts has side by side in a vector register."""
+    if facts.get("has_avx512"):
+        return 16
+    return 8 if facts.get("has_avx2") or facts.get("has_fp16") else 4
+
+
+def unfilled(networks: Networks, width: int) -> Floats:
+    """Logarithms of how many times fewer lanes convolutions use than there are, shape (2, d).
+
+    By their outputs and by their inputs. Runtimes keep channels in packs of as many as a register
+    has lanes or, where their number is no multiple, of a half or a quarter, else one by one:
+    ncnn's ``elempack``, the blocks of oneDNN and ONNX Runtime. Of other products channels may be a
+    sequence, which would seem to take less as it grows to a multiple.
+
+    Args:
+        networks: of d kernels.
+        width: lanes of a register, of :func:`lanes`.
+    """
+    kinds = np.array(ALL_KINDS)[networks.kinds]
+    groups, outputs = np.maximum(networks.fact("groups"), 1), networks.fact("outputs")
+    inputs = networks.fact("inputs")
+    alone = (groups > 1) & (inputs <= 1)
+    found = np.zeros((2, len(kinds)))
+    for n, of_groups in enumerate((outputs / groups, inputs)):
+        channels, pack = np.where(alone, outputs, of_groups), np.ones(len(kinds))
+        for size in (4, 8, 16):
+            pack[(channels % size == 0) & (size <= width)] = size
+        found[n] = np.log(width / pack)
+    return np.where(np.isin(kinds, _CONVOLUTIONS), found, 0.0)
