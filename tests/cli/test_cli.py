@@ -79,10 +79,8 @@ def test_predict_outside_of_the_training_resolutions_says_so(latcast: Any, tmp_p
     [
         ("", "must hold an architecture as JSON"),
         ("[]", "holds no architecture"),
-        ('{"ks": [3]}', "architecture 0: 'ks' must be 20 integers"),
         ("\"__import__('os').system('true')\"", "architecture 0 must be a dict"),
         ("[" * 100_000, "must hold an architecture as JSON"),
-        (json.dumps(ARCH | {"r": [500]}), "'r' must be 1 integers from 0 to 255"),
         (json.dumps(ARCH | {"r": [129]}), "r must be one of 128"),
     ],
 )

@@ -107,7 +107,6 @@ def test_other_spaces(space, latcast, folder):
         (("one.json", "--out", "x.pt", "--batch", 1), 2, "--batch is of ONNX files"),
         (("one.json", "--out", "x.onnx", "--batch", 0), 2, "from 1 to 2147483647, or dynamic"),
         (("one.json", "--out", "x.onnx", "--batch", "any"), 2, "or dynamic; got 'any'"),
-        (("one.json", "--out", "x.onnx", "--batch", "9" * 20), 2, "--batch must be a number from"),
         (("one.json", "--out", "x.onnx", "--batch", "9" * 10), 2, "--batch must be a number from"),
         (("one.json", "--out", "x.onnx", "--batch", "9" * 9999), 2, "--batch must be a number"),
         (("one.json", "--out", "x.onnx", "--images", 5), 2, "--images is of the folder of --cal"),

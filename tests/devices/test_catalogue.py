@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,8 +132,3 @@ def test_phones_and_cpus_stay_below_what_their_cores_can_do() -> None:
         if found.clusters and found.peak_fp32_flops:
             stated = sum(c.count * c.peak_flops("fp32", base=True) for c in found.clusters)
             assert found.peak_fp32_flops == pytest.approx(stated, rel=0.03), found.name
-
-
-def test_clusters_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="clusters must be a list of tables"):
-        replace(device("raspberry-pi-4"), clusters=None)

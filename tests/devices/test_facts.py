@@ -185,6 +185,7 @@ def test_cores_of_a_type_that_is_not_stated() -> None:
         (lambda: replace(BOARD, cores=4), "clusters must hold the cores of a cpu or phone, 4 her"),
         (lambda: replace(BOARD, kind="gpu"), "they hold 6 of kind 'gpu'"),
         (lambda: replace(BOARD, clusters=[1]), "clusters must be a list of tables"),
+        (lambda: replace(BOARD, clusters=None), "clusters must be a list of tables"),
         (lambda: replace(BOARD, chip=3), "chip must be text, such as 'rk3588'; got 3"),
         (lambda: replace(BOARD, memory_type="SRAM"), "memory_type must begin with DDR, LPDDR"),
     ],

@@ -197,16 +197,6 @@ for file, more in (("net.pt", {}), ("net.onnx", {"calibration_images": "."})):
 # -- images ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(256, 256), (300, 257), (90, 400)])
-def test_an_image_of_one_colour_is_normalized(size):
-    image = pytest.importorskip("PIL.Image")
-    got = prepare(image.new("RGB", size, (255, 0, 51)), 160)
-    assert got.shape == (3, 160, 160)
-    assert got.dtype == np.float32
-    wanted = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
-    assert np.abs(got - np.array(wanted)[:, None, None]).max() <= 1e-6
-
-
 def test_the_centre_is_seen_at_its_scale():
     image = pytest.importorskip("PIL.Image")
     # 256 on the shorter side is resized to 256 for 224 pixels: nothing but the cut is done.

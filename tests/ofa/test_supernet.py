@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latcast
-from latcast.ofa import ofa_module
+from latcast.ofa import network_module, ofa_module
 from latcast.ofa._export import export
 
 torch = pytest.importorskip("torch")
@@ -198,8 +198,6 @@ def parse(width, arch):
 
 
 def supernet_module(width):
-    from latcast.ofa import network_module
-
     return network_module(latcast.space(SPACES[width]).supernet(), elastic=True)
 
 
