@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from latcast.cli import app
 from latcast.serve.client import Client, ServerError
 from latcast.serve.files import Files, UnknownFileError, file_name
 from latcast.serve.service import _temporary_files_in
@@ -180,3 +184,22 @@ def test_a_client_names_what_it_cannot_ask(tmp_path: Path, monkeypatch: pytest.M
         client.forecast("timm:resnet18", "pixel-7")
     with pytest.raises(ServerError, match=r"got the file mine\.latcast"):
         client.choose("mine.latcast", 10)
+
+
+def test_the_image_is_built_of_what_the_package_needs() -> None:
+    """And of nothing beside: environments and data of a checkout are gigabytes."""
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    taken = {line[1:] for line in lines if line.startswith("!")}
+    needed = {"pyproject.toml", "constraints.txt", project["project"]["readme"]}
+    needed |= {*project["project"]["license-files"]}
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert taken == needed | {package.partition("/")[0] for package in packages}
+    assert "*" in lines
+    told = (root / "Containerfile").read_text(encoding="utf-8")
+    assert "python3." not in told  # of whatever version the base image has
+    assert told.count("FROM ${BASE}") == 2
+    (entry,) = (json.loads(x[11:]) for x in told.splitlines() if x.startswith("ENTRYPOINT "))
+    shown = CliRunner().invoke(app, [*entry[1:2], "--help"]).stdout
+    assert all(option in shown for option in (*entry[2::2], "--keys"))
