@@ -408,6 +408,17 @@ def test_a_warm_phone_is_waited_for_until_nobody_does(plugged, monkeypatch):
     assert waited == [AdbHost.poll_s] * 3
 
 
+def test_a_phone_cools_for_a_later_worker_though_nobody_waited_before(
+    plugged, tool, small_reference
+):
+    root = plugged()
+    with host(phone_text("adb:R58M12", tool(), None)) as board:
+        board.stop_waiting()
+        board.start(TARGET, asdict(Protocol(**QUICK)))
+        (root / "temperature").write_text("400")
+        assert board.wait_until_ready().battery_c <= 37
+
+
 @pytest.mark.parametrize("tear", [0, 1, 5, 100])
 def test_a_link_that_is_cut_anywhere_is_a_lost_host(plugged, phone_server, tear):
     root = plugged()

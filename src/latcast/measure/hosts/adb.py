@@ -180,6 +180,7 @@ class AdbHost(Host):
     def start(
         self, target: Target, protocol: Mapping[str, Any], own: type[Runtime] | None = None
     ) -> PhoneWorker:
+        self._given_up.clear()  # of an earlier campaign: a worker can be had without a lock
         program = self.program(target.runtime)
         beside = sorted(program.parent.iterdir()) if self.path != program else [program]
         worker = PhoneWorker(
