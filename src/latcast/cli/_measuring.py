@@ -117,11 +117,7 @@ def plan_of(given: Mapping[str, Any], board: Host) -> Plan:
     with usage():
         target = Target(options["device"], options["runtime"], **settings)
         board.check(target)
-    if not board.text:
-        from latcast.measure import check_measurable
-        from latcast.measure.runtimes import runtime
-
-        check_measurable(options.get("quantity", ()), runtime(target.runtime).kind)
+    board.check_quantities(options.get("quantity", ()), target.runtime)
     protocol = Protocol(**board.protocol, runs=options["runs"])
     with usage():
         return Plan(

@@ -189,6 +189,12 @@ def test_targets_that_a_tool_does_not_run_are_refused(plugged, tool, tmp_path):
         host(phone_text("adb:R58M12", tmp_path, None)).check(TARGET)
 
 
+def test_a_phone_tells_no_energy():
+    host("adb:R58M12").check_quantities(["peak_memory_mb"], "litert")
+    with pytest.raises(HostError, match="R58M12 tells no energy by adb: leave out energy_mj"):
+        host("adb:R58M12").check_quantities(["energy_mj"], "litert")
+
+
 def test_tables_of_a_phone_are_not_made_of_profiles():
     """Tools' profiles are of operators: a table that waited for layers failed at its end."""
     space, target = latcast.space("nasbench201"), Target("x", "mnn", threads=1)

@@ -19,7 +19,7 @@ import latcast
 from latcast import measure
 from latcast.devices import Target, device
 from latcast.graph.write.onnx import to_onnx
-from latcast.measure import AnotherCampaignError, HostError, OnnxFile, Plan, results
+from latcast.measure import AnotherCampaignError, HostError, OnnxFile, Plan, _energy, results
 from latcast.measure.hosts import _remote, host
 from latcast.measure.hosts.agent import Agent
 from latcast.measure.hosts.here import Here
@@ -78,11 +78,9 @@ def test_a_machine_there_is_described(server):
     assert found.memory_gb > 0
 
 
-def test_a_description_comes_whole_through_a_link(monkeypatch):
-    """Lists of a device, such as its clusters of cores, are lists in JSON."""
-    known = device("pixel-7")
-    assert known.clusters
-    monkeypatch.setattr(Here, "detect", lambda *_, **__: known)
+@pytest.fixture
+def linked(monkeypatch):
+    """A machine whose agent answers in this process, through JSON."""
     agent = Agent(Path("unused"))
 
     class Link:
@@ -94,7 +92,27 @@ def test_a_description_comes_whole_through_a_link(monkeypatch):
 
     board = SSH("board")
     monkeypatch.setattr(board, "_opened", lambda **_: Link())
-    assert board.detect() == known
+    return board
+
+
+def test_a_description_comes_whole_through_a_link(linked, monkeypatch):
+    """Lists of a device, such as its clusters of cores, are lists in JSON."""
+    known = device("pixel-7")
+    assert known.clusters
+    monkeypatch.setattr(Here, "detect", lambda *_, **__: known)
+    assert linked.detect() == known
+
+
+def test_quantities_that_a_machine_does_not_tell_are_refused_before_it_measures(
+    linked, monkeypatch
+):
+    def find_meter(kind):
+        raise OSError(f"energy of a {kind} needs a meter")
+
+    monkeypatch.setattr(_energy, "find_meter", find_meter)
+    linked.check_quantities(["peak_memory_mb"], "onnxruntime")
+    with pytest.raises(HostError, match=r"board must be able to .* energy of a cpu needs a meter"):
+        linked.check_quantities(["peak_memory_mb", "energy_mj"], "onnxruntime")
 
 
 def test_files_are_sent_once_with_what_lies_beside_them(server, tmp_path):

@@ -31,7 +31,7 @@ Three things can go wrong, and each costs something else:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -132,6 +132,18 @@ class Host(ABC):
             ValueError: the runtime is unknown, or does not have these settings.
             ModuleNotFoundError: its package is not installed there; the message says what to do.
             HostError: the host cannot measure.
+        """
+
+    def check_quantities(self, names: Sequence[str], runtime: str) -> None:  # noqa: B027
+        """Make sure that it tells quantities, before hours are spent on latencies alone.
+
+        Args:
+            names: of quantities beside the latency.
+            runtime: as targets call it.
+
+        Raises:
+            OSError: it does not tell one, or not to this user.
+            ModuleNotFoundError: a package is missing there.
         """
 
     @abstractmethod

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,6 +99,10 @@ class Remote(Host):
     def check(self, target: Target, own: type[Runtime] | None = None) -> None:
         self.runtime_text(target.runtime, own)
         self._ask({"do": "check", "target": str(target)}, _REQUEST_S)
+
+    def check_quantities(self, names: Sequence[str], runtime: str) -> None:
+        if names:
+            self._ask({"do": "tells", "quantities": list(names), "runtime": runtime}, _REQUEST_S)
 
     def runtime_text(self, name: str, own: type[Runtime] | None = None) -> str:
         text = super().runtime_text(name, own)

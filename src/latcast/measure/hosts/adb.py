@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode
 
 from latcast._files import check_file
+from latcast.data import ENERGY_MJ
 from latcast.devices import SELECTIONS, Device, Target, named_device
 from latcast.measure import _machine
 from latcast.measure._protocol import Protocol
@@ -138,6 +139,10 @@ class AdbHost(Host):
                 f"{self.title} must have the command taskset to choose cores; it has none: "
                 "measure on all of them (--cores all)"
             )
+
+    def check_quantities(self, names: Sequence[str], runtime: str) -> None:
+        if ENERGY_MJ.name in names:
+            raise HostError(f"{self.title} tells no energy by adb: leave out {ENERGY_MJ.name}")
 
     def tool(self, runtime: str) -> Tool:
         """The tool that the user's program is.

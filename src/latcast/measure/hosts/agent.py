@@ -57,6 +57,7 @@ class Agent:
         self._does: dict[str, Callable[[Request], Any]] = {
             "facts": lambda _: dict(self._here.facts()),
             "check": lambda r: self._here.check(Target.parse(r["target"])),
+            "tells": lambda r: self._here.check_quantities(r["quantities"], r["runtime"]),
             "lock": self._hold,
             "unlock": lambda _: self._lock.close(),
             "start": self._start,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 from latcast.devices import Device, Target, detect, host_name, usable_cpus
 from latcast.measure import _machine
+from latcast.measure._quantities import check_measurable
 from latcast.measure._worker import WorkerProcess, worker_setup
-from latcast.measure.runtimes import Runtime, class_name, runtime
+from latcast.measure.runtimes import RUNTIMES, Runtime, class_name, runtime
 
 from ._base import Host
 
@@ -49,6 +50,9 @@ class Here(Host):
     def check(self, target: Target, own: type[Runtime] | None = None) -> None:
         kind = own or runtime(target.runtime)
         kind(threads=target.threads, batch=target.batch, precision=target.precision)
+
+    def check_quantities(self, names: Sequence[str], runtime: str) -> None:
+        check_measurable(names, RUNTIMES.get(runtime).kind)
 
     def lock(self, path: Path) -> AbstractContextManager[None]:
         return _machine.machine_lock(path)
