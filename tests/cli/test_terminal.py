@@ -136,7 +136,7 @@ def test_what_is_not_decided_is_called_so(latcast: Any, file: Path) -> None:
     budget = row["latency_ms"] * 1.1
     assert row["upper_ms"] > 3 * row["lower_ms"]
     text = latcast(*asked, "--max-latency", budget, partly=True).stdout
-    assert "undecided on 1 of 1 devices" in text
+    assert "undecided on 1 of 1 device: measure pixel-3" in text
     (line,) = [x for x in text.splitlines() if x.startswith(" pixel-3/")]
     assert " undecided " in line
 
@@ -206,10 +206,13 @@ def test_notes_that_differ_in_names_alone_are_told_once() -> None:
 
 
 def test_a_model_that_has_its_devices_name_is_told(latcast: Any, file: Path) -> None:
-    told = "samsung-note10 is also the name of a model of search spaces' architectures"
-    assert told in latcast("predict", file, "--device", "samsung-note10").stderr
-    asked = ("predict", file, "--device", "samsung-note10", "--runtime", "ncnn")
-    assert told not in latcast(*asked).stderr
+    run = latcast("predict", file, "--device", "samsung-note10")
+    assert "samsung-note10/ncnn/b1 " in run.stdout
+    told = "search spaces' architectures on samsung-note10: samsung-note10/lookup-table/b1; name"
+    assert told in run.stderr
+    named = latcast("predict", file, "--device", "samsung-note10/lookup-table/b1")
+    assert "samsung-note10/lookup-table/b1 " in named.stdout
+    assert told not in named.stderr
 
 
 def test_lines_are_broken_between_words() -> None:
@@ -224,5 +227,5 @@ def test_a_terminals_lines_end_where_it_ends(in_terminal: InTerminal, file: Path
     for width in (80, 120):
         lines = in_terminal(*asked, columns=width)
         assert max(map(len, lines)) <= width
-        assert any(line.startswith(" A   samsung-note10/lookup-table/b1 ") for line in lines)
+        assert any(line.startswith(" A   samsung-note10/ncnn/b1 ") for line in lines)
     assert max(map(len, in_terminal(*asked, "--wide", columns=80))) > 80

@@ -73,6 +73,9 @@ def test_other_names_need_space_and_target(tmp_path: Path) -> None:
         read(path)
     data = read(path, space="ofa-mobilenet-v3", target="a/b/b3")
     assert data.target == Target("a", "b", batch=3)
+    # Anybody's table can have the paper's columns.
+    assert dict(data.provenance) == {"source": "mine.csv", "licence": "unknown"}
+    assert "OFANAS" in read(paper_csv(tmp_path, [repr(ITEMS[0])], ["1"])).provenance["source"]
 
 
 @pytest.mark.usefixtures("no_code_runs")
@@ -379,7 +382,15 @@ def test_deviations_and_numbers_tell_how_well_a_mean_is_known(tmp_path: Path) ->
     assert data.standard_error.tolist() == pytest.approx([0.1, 0.01, 0.01])
     assert data.unstable.tolist() == [True, False, False]
     alone = own_table(tmp_path / "n.csv", "arch,latency_ms,std", "10,3")
-    assert read(alone, **options).standard_error is None
+    assert read(alone, **options).standard_error == pytest.approx([0.3])  # of one pass
+    number = own_table(tmp_path / "k.csv", "arch,latency_ms,k", "10,3")
+    assert read(number, **options).standard_error is None
+    for columns, told in (
+        ({"n": "k"}, "is told in no column 'std'"),
+        ({"energy_mj": "k"}, "read for"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            read(number, columns=columns, **options)
     for cells, told in (("10,-1,9", "row 0: std must be at least 0"), ("10,1,0", "row 0: n must")):
         wrong = own_table(tmp_path / "w.csv", "arch,latency_ms,std,n", cells)
         with pytest.raises(ValueError, match=told):

@@ -94,6 +94,20 @@ def test_a_linux_server(tmp_path: Path) -> None:
     assert host.name == "intel-xeon-platinum-8488c-4c"
 
 
+def test_a_virtual_machine_is_told_by_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    text = "processor: 0\ncpu family: {}\nmodel: {}\nmodel name: {}\nflags: fpu {}\n"
+    for family, model, name, flag, title in (
+        (26, 2, "AMD EPYC", "hypervisor", "AMD EPYC (family 26, model 2), 2 virtual cores"),
+        (6, 167, "Xeon CPU @ 2.2GHz", "", "Xeon CPU @ 2.2GHz (family 6, model 167), 2 cores"),
+        (25, 17, "AMD EPYC 9654", "", "AMD EPYC 9654, 2 cores"),
+    ):
+        entry = text.format(family, model, name, flag)
+        assert linux(tree(tmp_path, {"proc/cpuinfo": entry}), [0]).title == title
+
+
 def test_only_the_usable_cpus_count(tmp_path: Path) -> None:
     clocks = {f"{CPU}{c}/cpufreq/cpuinfo_max_freq": f"{c + 1}500000\n" for c in range(3)}
     files = {"proc/cpuinfo": XEON, **siblings("0,4", "1,5"), **caches(0, "0-7"), **clocks}

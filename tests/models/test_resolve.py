@@ -127,6 +127,57 @@ def test_another_x86_cpu_is_answered_by_the_model_of_ours(
         assert found.predictor.predict(graphs) == pytest.approx(1e6 * least)
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "target"),
+    [
+        ("core-i7-12700k", {"threads": 1}, "core-i7-12700k/onnxruntime/b1/t1"),
+        ("core-i7-12700k", {"threads": 1, "batch": 4}, "core-i7-12700k/onnxruntime/b4/t1"),
+        ("core-i7-12700k", {"threads": 1, "precision": "fp16"}, "core-i7-12700k/ncnn/b1/fp16/t1"),
+        ("core-i7-12700k", {}, "core-i7-12700k/ncnn/b1"),
+        ("epyc-7742", {"threads": 1}, "epyc-7742/ncnn/b1/t1"),
+        ("raspberry-pi-4", {"threads": 1}, "raspberry-pi-4/ncnn/b1/t1"),
+    ],
+)
+def test_the_runtime_that_nobody_asks_for_is_the_one_known_best(
+    device: str, asked: dict[str, Any], target: str
+) -> None:
+    """On one thread of an x86 CPU of which nothing was measured, that of our hosts."""
+    (found,) = resolve(device, TargetQuery(**asked), role="networks")
+    assert str(found.predictor.target) == target
+    runtime = found.predictor.target.runtime
+    assert any(f"no runtime is asked for: the forecast is for {runtime}" in n for n in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "target"),
+    [
+        ("samsung-note10", {}, "samsung-note10/ncnn/b1"),
+        ("tesla-p40", {}, "tesla-p40/pytorch/b1"),
+        ("rtx-2080-ti", {"batch": 1}, "rtx-2080-ti/pytorch/b1"),
+        ("samsung-note10", {"threads": 4}, "samsung-note10/ncnn/b1/t4"),
+        ("tesla-p40", {"batch": 64}, "tesla-p40/pytorch/b64"),
+        ("tesla-p40/pytorch/b64", {}, "tesla-p40/pytorch/b64"),
+        ("samsung-note10/lookup-table/b1", {}, "samsung-note10/lookup-table/b1"),
+    ],
+)
+def test_a_name_of_a_device_and_of_its_model_is_the_device_for_a_networks_file(
+    device: str, asked: dict[str, Any], target: str
+) -> None:
+    """Not a lookup table, nor a batch of 64; the whole target asks for those."""
+    (found,) = resolve(device, TargetQuery(**asked), role="networks")
+    assert str(found.predictor.target) == target
+    own = zoo.target(device.partition("/")[0])
+    is_told = any("search spaces' architectures on" in n and str(own) in n for n in found.notes)
+    assert is_told == (str(own) != target and not asked)
+
+
+@pytest.mark.parametrize("name", ["-", "net.onnx"])
+def test_what_names_no_model_is_told(name: str) -> None:
+    of = "standard input can be the network or the data" if name == "-" else "which is what they"
+    with pytest.raises(UnresolvedError, match=of):
+        resolve(name)
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("precision", "host"), [("fp32", f"{EPYC}-{{}}-b1-t1"), ("int8", "epyc-turin-2c-{}-b1-int8-t1")]
@@ -173,7 +224,10 @@ def test_any_device_is_answered_for_architectures(
 @pytest.mark.parametrize("role", ["space", "networks"])
 def test_every_listed_name_resolves(role: zoo.Role) -> None:
     for name in zoo.names(role):
-        assert resolve_one(name, role=role).predictor.target == zoo.target(name, role)
+        target = zoo.target(name, role)
+        # For networks of any kind a device's name is the device; its model's is the whole target.
+        asked = str(target) if role == "networks" and name == target.device else name
+        assert resolve_one(asked, role=role).predictor.target == target
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import latcast
-from latcast.devices import cpu_model
+from latcast.devices import host_title
 from latcast.report.figure import Figure
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table
@@ -26,7 +25,7 @@ Rows = Sequence[dict[str, Any]]
 def machine() -> str:
     """One line: processor, cores, Python, numpy and latcast versions."""
     return (
-        f"{cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{host_title()}, Python {platform.python_version()}, "
         f"numpy {np.__version__}, latcast {latcast.__version__}"
     )
 

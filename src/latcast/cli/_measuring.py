@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latcast._names import short_list
+from latcast.report.markup import counted
 
 from ._console import Console, UsageError, usage
 from ._options import FileInputs, check_usable, find_space, read_archs, read_options
@@ -59,7 +60,7 @@ def run_campaign(
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         kept = sum(campaign.counts()[0] for campaign in campaigns)
-        console.note(f"{kept} runs are kept: go on with --resume")
+        console.note(f"{counted(kept, 'run')} kept: go on with --resume")
         raise
     except measure.WorkerDiedError as error:
         raise ValueError(f"measuring cannot start: {error}") from error

@@ -23,10 +23,10 @@ def audit(
     from latcast.data.public import find_tables
 
     if data.is_dir():
-        if hints.space or hints.target or hints.input_format:
+        if hints != DataHints():
             raise UsageError(
-                f"{data} must be a file: space, target and format are of one; public tables state "
-                "theirs"
+                f"{data} must be a file: space, target, format, unit, columns and quantity are of "
+                "one; public tables state theirs"
             )
         with usage():
             find_tables(data)

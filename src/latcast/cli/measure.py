@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
+from latcast.report.markup import counted
+
 from ._console import FAILED, OUTPUT, REQUIRED, Console, UsageError, command, option, usage
 from ._measuring import (
     describe,
@@ -202,7 +204,13 @@ def _begin(
 
 
 def _given(what: What, inputs: FileInputs, target: Target, how: How) -> dict[str, Any]:
-    """Options that are not left to their defaults, as campaign files keep them."""
+    """Options that are not left to their defaults, as campaign files keep them.
+
+    Raises:
+        UsageError: one is of forecasts alone.
+    """
+    if inputs.trip_count is not None:
+        raise UsageError("--trip-count is of forecasts: a measured network's loops run as they do")
     options = {
         "space": what.space,
         "samples": what.samples,
@@ -257,7 +265,8 @@ def _measure_fleet(
     paths = [_campaign(console, *x, given, how) for x in _shared(out, how)] or _gone_on(out, given)
     if how.correct_to is not None and len(paths) > 1:
         raise UsageError(f"--correct-to is for one target; the fleet has {len(paths)}")
-    console.note(f"measuring {len(paths)} targets; raw records: {', '.join(map(str, paths))}")
+    records = ", ".join(map(str, paths))
+    console.note(f"measuring {counted(len(paths), 'target')}; raw records: {records}")
     last: dict[Path, Progress] = {}
     notes = {path: host_notes(console) for path in paths}
     with console.progress("starting", unit="runs") as tell:

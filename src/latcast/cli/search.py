@@ -314,6 +314,11 @@ def search(
         verified_search(console, device[0], space, check, files, base=target.model, **options)
         return
     if server is not None:
+        if others:
+            raise UsageError(
+                "--energy and --memory name models of this machine, which a service does not read: "
+                "leave out --server"
+            )
         asked = {
             **budgets.options(), **how.asked(), **vars(target), "max_latency_ms": max_latency_ms,
             "seed": seed,

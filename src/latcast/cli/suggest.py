@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -91,14 +92,43 @@ def suggest(
             names = zip(("--for", "--device", "--host"), on_device, strict=True)
             what = next(name for name, given in names if given is not None)
             raise UsageError(f"{what} is of networks on a device: leave out those of a space")
+        _check_on_device(forecast, adapting, server, seed)
         with _described(console, forecast, devices or []) as device:
-            _on_device(console, forecast, inputs, device, samples or SAMPLES, server)
+            ask = partial(at, server, devices=devices)
+            _on_device(console, forecast, inputs, device, samples or SAMPLES, ask)
         return
     if server is not None:
         raise UsageError("a service suggests networks for a --device: leave out --server")
+    on_device = {**forecast.given(), "among": forecast.among, "similar_to": forecast.similar_to}
+    _check_left_out(on_device, "of networks on a --device")
+    if adapting.measured is None:
+        _check_left_out(_hints(adapting), "of the dataset of --measured")
     if samples is None:
         raise UsageError("how many architectures to suggest must be given: --samples")
     _for_space(console, samples, adapting, seed)
+
+
+def _check_on_device(asked: Forecast, adapting: Adapting, server: str | None, seed: int) -> None:
+    """Make sure that nothing is asked for that suggesting networks on a device has no use for."""
+    _check_left_out(_hints(adapting), "of a dataset of architectures (--measured)")
+    if seed:
+        raise UsageError("--seed is of architectures: networks on a device are not drawn")
+    if asked.host is not None and server is not None:
+        raise UsageError("--host is measured here: leave out --server")
+    if asked.host is not None and asked.similar_to is not None:
+        raise UsageError("--host describes the device itself: leave out --similar-to")
+
+
+def _hints(adapting: Adapting) -> dict[str, Any]:
+    """Options that describe a dataset's file, but for the space."""
+    return {f.name: getattr(adapting, f.name) for f in fields(DataHints) if f.name != "space"}
+
+
+def _check_left_out(options: dict[str, Any], what: str) -> None:
+    """Make sure that none of these options is given, which are for something else."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is {what}; leave it out")
 
 
 @contextmanager
@@ -127,7 +157,7 @@ def _on_device(
     inputs: FileInputs,
     device: str,
     samples: int,
-    server: str | None,
+    ask: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> None:
     from latcast.models.suggestions import suggest_for, suggest_on
 
@@ -143,7 +173,7 @@ def _on_device(
     found: Suggestions | Telling
     with resolving(), console.progress("choosing among networks"):
         if asked.network is None:
-            found = at(server, suggest_on)(device, **options)
+            found = ask(suggest_on)(device, **options)
         else:
             # A service's description of it has no more than what is given.
             fixed = {
@@ -151,7 +181,7 @@ def _on_device(
                 "trip_count": read.trip_count,
             }  # fmt: skip
             options |= {name: value for name, value in fixed.items() if value is not None}
-            found = at(server, suggest_for)(asked.network, device, **options)
+            found = ask(suggest_for)(asked.network, device, **options)
     console.show(found)
 
 

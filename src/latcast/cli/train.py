@@ -49,6 +49,8 @@ def train(
         kind = kind_of(datasets, predictor)
     if kind == workflow.BASE and hints.target is not None:
         raise UsageError(_ONE_OR_BASE)
+    if not families and kind != workflow.LAYERS:
+        raise UsageError(f"--no-families is of a layer model; the data is for one of kind {kind}")
     if kind == workflow.LAYERS:
         check_writable(out)
     with console.progress(f"fitting {kind}") as progress:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Series
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 
@@ -61,14 +62,14 @@ class AuditReport(Record):
         if data.space is not None:
             subject = f"architectures of {data.space.name}"
         else:
-            subject = f"networks of {len(set(data.families))} families"
+            subject = f"networks of {counted(len(set(data.families)), 'family', 'families')}"
         return cls(name, str(data.target), len(data), distinct, subject, tuple(audit(data)))
 
     def headline(self) -> str:
         return f"Audit of {self.dataset}"
 
     def answer(self) -> str:
-        return _found_text(self.issues, f"{self.rows:,} rows")
+        return _found_text(self.issues, counted(self.rows, "row"))
 
     def figures(self) -> Iterator[Figure]:
         rows = [
@@ -88,14 +89,15 @@ class AuditReport(Record):
 
     def parts(self) -> Iterator[Table | str]:
         yield (
-            f"{self.dataset}: {self.rows} rows, {self.networks} {self.subject}, target "
+            f"{self.dataset}: {counted(self.rows, 'row')}, {self.networks} {self.subject}, target "
             f"{self.target}"
         )
         yield from _issues(self.issues)
 
     def doubts(self) -> Iterator[str]:
         if self.networks < FEW_NETWORKS:
-            yield f"note: with {self.networks} networks drift and outliers can hardly be told"
+            few = counted(self.networks, "network")
+            yield f"note: with {few} drift and outliers can hardly be told"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class TablesAudit(Record):
     def answer(self) -> str:
         rows = sum(t.rows for t in self.tables)
         issues = tuple(issue for t in self.tables for issue in t.issues)
-        return _found_text(issues, f"{len(self.tables)} tables of {rows:,} rows")
+        tables = counted(len(self.tables), "table")
+        return _found_text(issues, f"{tables} of {counted(rows, 'row')}")
 
     def figures(self) -> Iterator[Figure]:
         places, counts = range(len(self.tables)), [
@@ -206,8 +209,9 @@ class TablesAudit(Record):
     def parts(self) -> Iterator[Table | str]:
         for one in self.tables:
             yield (
-                f"{one.table}: {one.usable:,} of {one.rows:,} rows, {one.networks:,} networks, "
-                f"{one.chips} chips, {one.settings} settings ({one.source})"
+                f"{one.table}: {one.usable:,} of {counted(one.rows, 'row')}, "
+                f"{counted(one.networks, 'network')}, {counted(one.chips, 'chip')}, "
+                f"{counted(one.settings, 'setting')} ({one.source})"
             )
             yield from _issues(one.issues)
             yield ""

@@ -24,6 +24,7 @@ from latcast._limits import MAX_FILE_BYTES
 from latcast._names import unknown_name
 from latcast.report import charts
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 
@@ -163,8 +164,8 @@ class Fetched(Record):
     def answer(self) -> str:
         known = sum(x.verified is True for x in self.files)
         return (
-            f"{len(self.files)} files of {self.source} are in {self.folder}, {known} of them with "
-            "the SHA-256 that is known."
+            f"{counted(len(self.files), 'file')} of {self.source}, now in {self.folder}, "
+            f"{known} of them with the SHA-256 that is known."
         )
 
     def figures(self) -> Iterator[Figure]:

@@ -5,8 +5,8 @@ A column called as the quantity, such as ``latency_ms`` (of accuracies ``accurac
 column ``arch`` (the space's own form: an OFA dict in JSON, a NAS-Bench-201 string …), in one
 column per key of such a dict (``ks``, ``e``, ``d``, ``r``) or in one per gene; optional columns
 ``device``, ``runtime``, ``batch``, ``precision`` and ``threads``, each with one value throughout;
-optional ``order``. Columns ``std``, in the unit of the values, and ``n``, the passes that a value
-is the mean of, tell together how well it is known.
+optional ``order``. A column ``std``, in the unit of the values, tells how well they are known,
+with ``n``, the passes that a value is the mean of; without that it is of a single pass.
 Columns of other names are named by the caller.
 """
 
@@ -26,7 +26,7 @@ from latcast.devices import Target
 
 from ._csv import Frame, float_column, fractions, int_column, read_csv, text_frame
 from ._dataset import Dataset
-from ._quantity import ACCURACY, LATENCY_MS, LATENCY_UNITS, Quantity
+from ._quantity import ACCURACY, LATENCY_MS, LATENCY_UNITS, Quantity, quantity_names
 from .ofanas import parse_cell
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
             f"{path.name} does not tell its search space: give --space (in Python, space=…)"
         )
     of = asked.quantity or LATENCY_MS
+    _check_named(path, asked.columns, of)
     provenance = {"source": path.name, "licence": "unknown"}
     if of == ACCURACY:
         unit, values = _accuracies(path, frame, asked.unit)
@@ -75,7 +76,9 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
         target if of.of_target else None,  # type: ignore[arg-type]  # an accuracy has none
         of,
         order=_order(path, frame),
-        standard_error=_standard_error(path, frame, values) if of != ACCURACY else None,
+        standard_error=(
+            _standard_error(path, frame, values, asked.columns) if of != ACCURACY else None
+        ),
         provenance=provenance,
     )
 
@@ -96,17 +99,45 @@ def _named(path: Path, frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.Da
     return frame.drop(others & set(frame.columns)).rename({b: a for a, b in columns.items()})
 
 
-def _standard_error(
-    path: Path, frame: pl.DataFrame, values: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64] | None:
-    """Relative standard errors of means, where their deviations and numbers are told.
+def _check_named(path: Path, columns: Mapping[str, str], of: Quantity) -> None:
+    """Make sure that every column which the caller names is read.
 
     Raises:
-        ValueError: one cannot be.
+        ValueError: one is of another quantity, or tells how well accuracies are known.
     """
-    if not {_DEVIATION, _NUMBER} <= set(frame.columns):
+    others = {name for name in quantity_names() if name != of.name}
+    others |= {_DEVIATION, _NUMBER} if of == ACCURACY else set()
+    if wrong := [name for name in columns if name in others]:
+        raise ValueError(
+            f"{path.name} is read for {of.name}, and a column {wrong[0]} is named: leave it out, "
+            f"or ask for its quantity (--quantity)"
+        )
+
+
+def _standard_error(
+    path: Path, frame: pl.DataFrame, values: npt.NDArray[np.float64], columns: Mapping[str, str]
+) -> npt.NDArray[np.float64] | None:
+    """Relative standard errors of values, where deviations are told: of means of so many passes.
+
+    Args:
+        path: for messages.
+        frame: all cells as strings.
+        values: of the rows.
+        columns: that the caller names.
+
+    Raises:
+        ValueError: one cannot be, or the passes are named without a deviation.
+    """
+    if _DEVIATION not in frame.columns:
+        if _NUMBER in columns:
+            raise ValueError(
+                f"{path.name}: {_NUMBER} is the passes of a mean, whose standard deviation is told "
+                f"in no column {_DEVIATION!r}: name that, too, or leave {_NUMBER} out"
+            )
         return None
-    deviations, numbers = (float_column(path, frame, name) for name in (_DEVIATION, _NUMBER))
+    deviations = float_column(path, frame, _DEVIATION)
+    is_mean = _NUMBER in frame.columns
+    numbers = float_column(path, frame, _NUMBER) if is_mean else np.ones(len(frame))
     for name, column, least in ((_DEVIATION, deviations, 0.0), (_NUMBER, numbers, 1.0)):
         if not (column >= least).all():
             row = int((~(column >= least)).argmax())

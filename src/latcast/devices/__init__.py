@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
     from ._facts import SELECTIONS, UNITS, Facts, runs_pytorch, target_facts, unit
     from ._headings import Chip, as_built, chip_of, named_device, parse_clusters
-    from ._host import cpu_features, cpu_model, detect, host_name, usable_cpus
+    from ._host import cpu_features, cpu_model, detect, host_name, host_title, usable_cpus
     from ._runtimes import public_runtime, runtime_names, runtime_of_domain, unit_of_runtime
 else:
     __getattr__, __dir__ = public_names(__name__)
@@ -57,6 +57,7 @@ __all__ = [
     "devices",
     "figure_range",
     "host_name",
+    "host_title",
     "list_devices",
     "load_devices",
     "named_device",

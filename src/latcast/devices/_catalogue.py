@@ -20,6 +20,7 @@ from latcast._limits import MAX_CATALOGUE_BYTES
 from latcast._names import short_repr, unknown_name
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Series
+from latcast.report.markup import counted
 from latcast.report.record import Record
 from latcast.report.table import MISSING, Column, Table, pairs
 
@@ -406,7 +407,7 @@ class DeviceList(Record):
             for kind in dict.fromkeys(d.kind for d in self.devices):
                 rows = [d for d in self.devices if d.kind == kind]
                 yield Table(_COLUMNS, rows, f"{kind}: {len(rows)}")
-            yield f"{len(self.devices)} devices"
+            yield counted(len(self.devices), "device")
             return
         (one,) = self.devices
         figures = [(column.label, column.cell(one)) for column in _FIGURES]

@@ -63,6 +63,8 @@ class Host:
         l3_kb: level 3 cache that the first core shares, KiB.
         last_level_kb: all last-level caches of the usable cores together, KiB.
         features: those of :data:`FEATURES` that the CPU has; empty where unknown.
+        numbers: family and model of an x86 CPU, as ``family 26, model 2``; empty where unknown.
+        is_virtual: whether its CPUs are those of a virtual machine.
     """
 
     model: str
@@ -74,6 +76,16 @@ class Host:
     l3_kb: int | None = None
     last_level_kb: int | None = None
     features: tuple[str, ...] = ()
+    numbers: str = ""
+    is_virtual: bool = False
+
+    @property
+    def title(self) -> str:
+        """Model and cores; where virtual machines name a maker's line alone, with its numbers."""
+        is_told = any(c.isdigit() for c in self.model.partition("@")[0])  # a clock is no name
+        numbers = f" ({self.numbers})" if self.numbers and not is_told else ""
+        virtual = "virtual " if self.is_virtual else ""
+        return f"{self.model}{numbers}, {os.cpu_count()} {virtual}cores"
 
     @property
     def name(self) -> str:
@@ -95,6 +107,11 @@ def host_name() -> str:
 def cpu_model() -> str:
     """The CPU maker's name for this host's CPU."""
     return this_host().model
+
+
+def host_title() -> str:
+    """The host in words, such as ``AMD EPYC (family 26, model 2), 2 virtual cores``."""
+    return this_host().title
 
 
 def cpu_features() -> tuple[str, ...]:
@@ -150,7 +167,18 @@ def linux(root: Path = Path("/"), cpus: Collection[int] | None = None) -> Host:
         l3_kb=first.get((3, True)),
         last_level_kb=sum(shared.values()) or None,
         features=_features(entries),
+        numbers=_numbers(entries),
+        is_virtual=any("hypervisor" in e.get("flags", "").split() for e in entries),
     )
+
+
+def _numbers(entries: list[dict[str, str]]) -> str:
+    """Family and model of an x86 CPU, which tell its generation; nothing of others."""
+    for entry in entries:
+        family, model = (_integer(entry.get(key)) for key in ("cpu family", "model"))
+        if family is not None and model is not None:
+            return f"family {family}, model {model}"
+    return ""
 
 
 def cpuinfo(text: str) -> list[dict[str, str]]:

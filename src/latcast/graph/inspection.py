@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from latcast.report.markup import end_of
+from latcast.report.markup import counted, end_of
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import bytes_text, count_text, shape_text
@@ -378,9 +378,9 @@ class Inspection(Record):
     def answer(self) -> str:
         t = self.total
         return (
-            f"{t.layers:,} layers in {self.fused.kernels:,} kernels: {count_text(t.macs)} "
-            f"multiply-accumulates, {count_text(t.params)} parameters, and at most "
-            f"{bytes_text(self.peak.bytes)} of activations at once."
+            f"{counted(t.layers, 'layer')} in {counted(self.fused.kernels, 'kernel')}: "
+            f"{count_text(t.macs)} multiply-accumulates, {count_text(t.params)} parameters, and "
+            f"at most {bytes_text(self.peak.bytes)} of activations at once."
         )
 
     def sections(self) -> Iterator[Section]:
@@ -432,9 +432,9 @@ class Inspection(Record):
             Column("memory traffic (MB)", "traffic_bytes", ",.2f", 1e-6),
             Column("FLOP/byte", "intensity", ",.1f"),
         )
-        title = f"{end_of(self.network, NAME_WIDTH)}: {self.total.layers:,} layers"
+        title = f"{end_of(self.network, NAME_WIDTH)}: {counted(self.total.layers, 'layer')}"
         if views := sum(x.layers for x in self.kinds if x.kind == "view"):
-            title += f", and {views:,} views, which compute nothing"
+            title += f", and {counted(views, 'view')}, which compute{'s' * (views == 1)} nothing"
         yield Table(columns, [*self.kinds, self.total], title)
         if self.precisions:
             yield f"precision: {precision_text(self.precisions)}"

@@ -13,7 +13,7 @@ from latcast.devices import Target
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
-from latcast.report.markup import end_of
+from latcast.report.markup import counted, end_of
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table, pairs
 from latcast.report.text import ms_text
@@ -337,8 +337,7 @@ class FleetRecord(Record):
     left_out: Mapping[str, str]
 
     def headline(self) -> str:
-        count = len(self.runs_by_host)
-        return f"Measured by a fleet of {count} host{'s' if count != 1 else ''}"
+        return f"Measured by a fleet of {counted(len(self.runs_by_host), 'host')}"
 
     def answer(self) -> str:
         return _told_of(self.campaigns)
@@ -444,7 +443,7 @@ class CampaignsRecord(Record):
     def answer(self) -> str:
         told = [
             f"{f.precision} takes {f.median:.2f} times as long as {f.than} in the median of "
-            f"{f.networks} networks"
+            f"{counted(f.networks, 'network')}"
             for f in self.factors
         ]
         return f"{'; '.join(told)}." if told else _told_of(self.campaigns)

@@ -25,7 +25,7 @@ from latcast.measure.conditions import EXPECTED, Condition, conditions
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
-from latcast.report.markup import start_of
+from latcast.report.markup import counted, start_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 
@@ -169,10 +169,11 @@ class Comparison(Record):
         interval = ""
         if self.ratio_lower is not None and self.ratio_upper is not None:
             interval = f" ({self.ratio_lower:.3f} – {self.ratio_upper:.3f})"
-        told = f"; {self.differing} of {self.tested} tested networks differ" if self.tested else ""
+        tested = counted(self.tested, "tested network")
+        told = f"; {self.differing} of {tested} differ" if self.tested else ""
         return (
             f"{_short(self.b)} takes {self.ratio:.3f} times{interval} as much as "
-            f"{_short(self.a)} on the {self.compared} networks that both have{told}."
+            f"{_short(self.a)} on the {counted(self.compared, 'network')} that both have{told}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -235,9 +236,9 @@ class Comparison(Record):
                 f"of them from the common ratio (at most {self.false_share:.0%} by chance)"
             )
         return (
-            f"{self.compared} networks in both ({self.only_a} in A alone, {self.only_b} in B "
-            f"alone); {of.label} B/A {self.ratio:.3f}{reach}, of four in five between "
-            f"{self.ratio_low:.3f} and {self.ratio_high:.3f}{more}\n{tested}"
+            f"{counted(self.compared, 'network')} in both ({self.only_a} in A alone, "
+            f"{self.only_b} in B alone); {of.label} B/A {self.ratio:.3f}{reach}, of four in five "
+            f"between {self.ratio_low:.3f} and {self.ratio_high:.3f}{more}\n{tested}"
         )
 
 

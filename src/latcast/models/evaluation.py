@@ -13,6 +13,7 @@ from latcast.data import ACCURACY, UNSTABLE, Dataset, quantity
 from latcast.math.metrics import Scored, covered, weighted_metrics
 from latcast.report import charts
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import scores_table
@@ -231,13 +232,14 @@ class Evaluation(Record):
         return f"{self.model} on {Path(self.data).name}"
 
     def answer(self) -> str:
-        return f"{self.model} is {errors_text(self.metrics)} on {self.rows} measurements."
+        rows = counted(self.rows, "measurement")
+        return f"{self.model} is {errors_text(self.metrics)} on {rows}."
 
     def figures(self) -> Iterator[Figure]:
         yield from scored_figures(self.sample, self.groups, self.metrics, self.quantity)
 
     def parts(self) -> Iterator[Table | str]:
-        title = f"{self.model} on {Path(self.data).name}, {self.rows} rows"
+        title = f"{self.model} on {Path(self.data).name}, {counted(self.rows, 'row')}"
         unit = quantity(self.quantity).unit
         yield scores_table(self.metrics, title, unit)
 
@@ -247,9 +249,10 @@ class Evaluation(Record):
     def doubts(self) -> Iterator[str]:
         if self.trained_rows is not None:
             yield (
-                f"note: the model was trained on {self.trained_rows} rows of the same source: "
-                "scores on rows that it has seen say nothing of others; those on rows that were "
-                f"kept out are on its card (latcast models {self.model})"
+                f"note: the model was trained on {counted(self.trained_rows, 'row')} of the same "
+                "source, by its name (rows are not compared), which may be among these: scores on "
+                "rows that it has seen say nothing of others; those on rows that were kept out are "
+                f"on its card (latcast models {self.model})"
             )
         if self.unit is not None:
             yield f"note: {self.unit}"

@@ -19,7 +19,7 @@ from .forecast_archs import ArchsForecast, ArchsOnTarget, BlockTime, ForecastArc
 from .forecast_network import forecast_network, rows_of
 from .forecast_records import NetworkForecast
 from .inputs import GivenArchs, as_archs, is_archs
-from .resolve import Resolved, TargetQuery, resolve
+from .resolve import Resolved, TargetQuery, UnresolvedError, resolve
 from .zoo import SUFFIX
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ def forecast(
     if (of := quantity_of(names)) != LATENCY_MS:
         from .forecast_quantity import forecast_quantity
 
+        for name, value in (("base", base), ("similar_to", similar_to), ("strict", strict)):
+            if value:
+                raise UnresolvedError(
+                    f"{name} is for forecasts of latency; {names[0]} is a model of {of.plural}"
+                )
         asked: Any = archs_of or network
         if archs_of is None and not isinstance(network, str | Path):
             asked = read_with(network, options)

@@ -14,7 +14,7 @@ from latcast.graph import GraphInput
 from latcast.graph.inspection import inputs_table
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.markup import end_of, start_of
+from latcast.report.markup import counted, end_of, start_of
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import (
@@ -423,8 +423,8 @@ class NetworkForecast(DeviceRows):
         )
         n = self.network
         yield (
-            f"{n.layers} layers in {n.kernels} kernels, {count_text(n.macs)} MACs, "
-            f"{count_text(n.params)} parameters\n"
+            f"{counted(n.layers, 'layer')} in {counted(n.kernels, 'kernel')}, "
+            f"{count_text(n.macs)} MACs, {count_text(n.params)} parameters\n"
             f"memory traffic: {bytes_text(n.param_bytes)} of weights, "
             f"{bytes_text(n.activation_bytes)} of activations\n"
         )
@@ -513,7 +513,8 @@ class NetworkForecast(DeviceRows):
             Column("what is not known", lambda o: f"the {o.unknown}"),
             Column("estimated % of the ms", self._estimated, ".1f", 100),
         )
-        share = f"{self.unsupported.layers} layers, {100 * self.unsupported.share:.1f} % of all"
+        layers = counted(self.unsupported.layers, "layer")
+        share = f"{layers}, {100 * self.unsupported.share:.1f} % of all"
         return Table(columns, self.unsupported.operators, f"unsupported operators: {share}")
 
     def _estimated(self, operator: UnsupportedOperator) -> Sequence[float]:

@@ -13,6 +13,7 @@ from latcast._names import unknown_name
 from latcast.data import LATENCY_MS, quantity
 from latcast.report import charts
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table, look_up
 from latcast.report.text import families_table, scores_table
@@ -94,7 +95,10 @@ class ModelEntry:
         card = self.card
         if self.chips is not None:
             rows = [
-                (f"{_NEW[r['way']]}, {r['samples']} networks measured", r["median_error"])
+                (
+                    f"{_NEW[r['way']]}, {counted(r['samples'], 'network')} measured",
+                    r["median_error"],
+                )
                 for r in card.get("left_out", ())
                 if not r["domain"]
             ]
@@ -135,8 +139,9 @@ class ModelEntry:
 
     def _joint_parts(self) -> Iterator[Table | str]:
         card = self.card
-        targets = f"{len(self.sources or ()):,} targets of {self.chips} chips"
-        yield f"{self.name}: joint model of {targets} for networks of any kind"
+        targets = counted(len(self.sources or ()), "target")
+        of = f"{targets} of {counted(self.chips or 0, 'chip')}"
+        yield f"{self.name}: joint model of {of} for networks of any kind"
         yield from (f"{label}: {card[label]}" for label in ("split", "licence") if label in card)
         columns = (
             Column("table", "table"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
+from latcast._files import STDIN
 from latcast.devices import Target, public_runtime
 from latcast.graph.read import is_network
 
@@ -58,6 +59,11 @@ class TargetQuery:
         Raises:
             ValueError: the name has a slash and is no target, or says other than ``query``.
         """
+        if name == STDIN:
+            raise UnresolvedError(
+                "a shipped model, a .latcast file, a device or a target must be named; got -: "
+                "standard input can be the network or the data, but no model"
+            )
         if is_network(name):
             raise UnresolvedError(
                 f"a model, a device or a target must be named; got {name}, a network, which is "

@@ -100,18 +100,19 @@ def resolve(
     named, query = TargetQuery.named(str(name), query)
     own = next((zoo.target(named, r) for r in _roles(role) if named in zoo.names(r)), None)
     device = named if own is None else own.device
+    if role == "networks" and named == device:
+        # A name that is a device's and a model's is the device that a network's file is to run on.
+        own = None
     if base is None and vary is None and similar_to is None:
         shipped = _shipped(named, device, query, role, space)
         notes = [] if own is None or query.fits(own) else [_brought_over(named, own, query)]
         several = len(shipped) > 1
-        if shipped and role == "networks" and named not in zoo.names(role):
+        if shipped and role == "networks" and (own is None or named not in zoo.names(role)):
             from .by_device import beyond_spaces
 
             better = beyond_spaces(str(name), device, query, shipped)
             if better is not None:
                 return [better]
-        if own is not None and shipped == [device] and role == "networks" and not query.parts():
-            notes += _notes_of_space_model(device, own)
         if shipped:
             return [
                 Resolved(
@@ -121,25 +122,14 @@ def resolve(
                 for n in shipped
             ]  # fmt: skip
     # A model of the name itself needs none of this.
-    from .by_device import by_host, by_joint, in_space_by_device
+    from .by_device import by_joint, by_joint_or_host, in_space_by_device
 
     if role == "networks":
-        found = by_joint(str(name), device, query, own, similar_to, vary)
-        return [found if vary or similar_to else by_host(found)]
+        if vary or similar_to:
+            return [by_joint(str(name), device, query, own, similar_to, vary)]
+        return [by_joint_or_host(str(name), device, query, own)]
     options: dict[str, Any] = {"similar_to": similar_to, "vary": vary}
     return [in_space_by_device(str(name), device, query, own, space, base, **options)]
-
-
-def _notes_of_space_model(device: str, own: Target) -> list[str]:
-    """A note on a model that has its device's name, and knows architectures of a space alone."""
-    if zoo.header(device, "networks")["on_families"]:
-        return []
-    note = (
-        f"{device} is also the name of a model of search spaces' architectures, of {own}, which "
-        "answers: --runtime and --batch ask for other targets of the device (latcast which lists "
-        "its runtimes)"
-    )
-    return [note]
 
 
 def resolve_one(name: str | Path, query: TargetQuery | None = None, **options: Any) -> Resolved:

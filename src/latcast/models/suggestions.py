@@ -17,7 +17,7 @@ from latcast.math.one_thread import in_one_blas_thread
 from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.markup import start_of
+from latcast.report.markup import counted, start_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.report.text import factor_text, interval_column, ms_column, ms_text
@@ -211,9 +211,8 @@ class Telling(Record):
         text = f"Intervals span a factor of {self.factor:.2f} on average"
         if self.networks:
             last = self.networks[-1].factor
-            text += (
-                f"; measure these {len(self.networks)} networks, and a factor of {last:.2f} is left"
-            )
+            these = counted(len(self.networks), "network")
+            text += f"; measure the {these} below, and a factor of {last:.2f} is left"
         return f"{text}."
 
     def figures(self) -> Iterator[Figure]:
@@ -224,7 +223,7 @@ class Telling(Record):
     def parts(self) -> Iterator[Table | str]:
         yield (
             f"{self.device} ({self.target}): {100 * self.coverage:g} % intervals of "
-            f"{self.candidates} networks span a factor of {self.factor:.2f} on average"
+            f"{counted(self.candidates, 'network')} span a factor of {self.factor:.2f} on average"
         )
         columns = (
             Column("measure", lambda r: start_of(Path(r[1].network).name, 48)),

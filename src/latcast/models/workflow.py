@@ -14,6 +14,7 @@ from latcast.data.audit import measured_rows
 from latcast.devices import devices, target_facts
 from latcast.report import charts
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import families_table, scores_table
@@ -219,8 +220,7 @@ class BaseTraining(Made):
                 yield f"note: {t.target}: {t.unit}"
             if t.left_out:
                 yield (
-                    f"note: {t.target}: {t.left_out} rows are impossible or copied, and were left "
-                    "out"
+                    f"note: {t.target}: {counted(t.left_out, 'row')} left out, impossible or copied"
                 )
 
 
@@ -409,7 +409,7 @@ class Adaptation(Made):
             yield f"note: {self.machine}"
         if self.skipped:
             label = quantity(self.quantity).label
-            yield f"note: {self.skipped} rows with a copied {label} are left out"
+            yield f"note: {counted(self.skipped, 'row')} with a copied {label} left out"
         if self.unit is not None:
             yield f"note: {self.unit}"
         if self.unstable is not None:

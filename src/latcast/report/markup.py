@@ -36,6 +36,17 @@ def end_of(text: str, width: int) -> str:
     return clean if len(clean) <= width else "…" + clean[1 - width :]
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun: ``1 device``, ``1,200 devices``.
+
+    Args:
+        number: of the things.
+        one: what one of them is called.
+        several: what others are; ``one`` with an s by default.
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def number_text(value: float) -> str:
     """Return a number with about four digits and no exponent: ``12,300``, ``0.0125``."""
     rounded = float(f"{value:.4g}")

@@ -19,7 +19,7 @@ from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
-from latcast.report.markup import printable
+from latcast.report.markup import counted, printable
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import (
@@ -193,10 +193,10 @@ class Choice(Record):
         )
         yield Table(columns, self.models[:shown], title)
         if left := len(self.models[shown:]) if shown is not None else 0:
-            yield f"and {left} faster ones on the front (--all)"
+            yield f"and {counted(left, 'faster one')} on the front (--all)"
         yield (
             f"top-1: ImageNet, of the {self.accuracy_of}; memory: weights and activations; "
-            f"{self.fitting:,} models fit"
+            f"{counted(self.fitting, 'model')} fit{'s' * (self.fitting == 1)}"
         )
 
 

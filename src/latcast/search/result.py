@@ -20,6 +20,7 @@ from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
 from latcast.report.frame import Tabular
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section, plain
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
@@ -463,7 +464,7 @@ class SearchRecord(Record):
             else f": the best found, by the method {self.method} with seed {self.seed}"
         )
         return (
-            f"{self.evaluations:,} networks evaluated in {self.seconds:.1f} s{ending}; "
+            f"{counted(self.evaluations, 'network')} evaluated in {self.seconds:.1f} s{ending}; "
             f"{len(self.front)} in the front"
         )
 

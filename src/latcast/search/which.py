@@ -32,7 +32,7 @@ from latcast.models.runtimes import UNNAMED, check_runtime
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.markup import start_of
+from latcast.report.markup import counted, start_of
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import bytes_text, interval_column, ms_column, ms_text
@@ -160,7 +160,8 @@ class DeviceRanking(Record):
         return (
             f"{Path(self.network).name} keeps {self.max_latency_ms:g} ms: certain on "
             f"{len(of.get('certain', ()))}, likely on {len(of.get('likely', ()))}, undecided on "
-            f"{len(undecided)} of {len(_by_device(self.targets))} devices{measure}{among}."
+            f"{len(undecided)} of {counted(len(_by_device(self.targets)), 'device')}"
+            f"{measure}{among}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -206,10 +207,11 @@ class DeviceRanking(Record):
             told = (f"{g[0].device} = {', '.join(t.device for t in g[1:])}" for g in several)
             yield f"the same forecast: {'; '.join(told)}"
         if shown is not None and (left := len(one_each) - sum(map(len, groups))):
-            yield f"the best target of each device; {left} more devices, all targets with --all"
+            more = counted(left, "more device")
+            yield f"the best target of each device; {more}, all targets with --all"
         number = Counter(map(_chance_text, self.targets))
         counts = ", ".join(f"{number[name]} {name}" for name in _VERDICTS)
-        yield f"{len(best)} devices, {len(self.targets)} targets: {counts}"
+        yield f"{counted(len(best), 'device')}, {counted(len(self.targets), 'target')}: {counts}"
         if any(t.kind in ("cpu", "phone") and not Target.parse(t.target).threads for t in rows):
             yield "CPUs use a thread for each core (--threads); latcast measure takes 1 by default"
 

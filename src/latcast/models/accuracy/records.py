@@ -12,6 +12,7 @@ from latcast.math.one_thread import in_one_blas_thread
 from latcast.models.evaluation import evaluate
 from latcast.report import charts
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record
 from latcast.report.table import AT_ONCE, Column, Table, lazy, numbered
 from latcast.spaces import Archs
@@ -127,7 +128,8 @@ class AccuracyEvaluation(Record):
         yield from charts.coverages(self.metrics)
 
     def parts(self) -> Iterator[Table | str]:
-        yield _table(self.metrics, f"{self.model} on {Path(self.data).name}, {self.rows} rows")
+        title = f"{self.model} on {Path(self.data).name}, {counted(self.rows, 'row')}"
+        yield _table(self.metrics, title)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Question:
         precision: str | None = None,
         threads: int = 0,
         vary: tuple[str, float] | None = None,
+        usual: str | None = None,
     ) -> Question:
         """Make the question from a device and the options of a target.
 
@@ -90,13 +91,15 @@ class Question:
             precision: fp32 by default, where the runtime was measured in it.
             threads: of a CPU; all cores by default.
             vary: a figure of the device, and what it is to be, as by :func:`varied`.
+            usual: runtime that is usual on the device, where none is asked for; by default as
+                the domains tell.
 
         Raises:
             ValueError: the chip has no part that the runtime runs on, or as :func:`varied`.
         """
         notes = []
         if runtime is None:
-            runtime = _usual_runtime(device, domains, precision)
+            runtime = usual or _usual_runtime(device, domains, precision)
             notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
         part = unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind]
         domain = _domain(runtime, part, domains)
@@ -118,6 +121,8 @@ class Question:
             if precision != "fp32":
                 notes.append(f"no precision is asked for: the forecast is for {precision}")
         found = unit(device, part)
+        if threads and part != "cpu":
+            notes.append(f"threads are of CPUs: {threads} of them change nothing on {found.name}")
         notes += _notes_of_part(device, found, runtime, domain, precision)
         if name is not None:
             notes.append(f"{name} is taken to be like {device.name}, whose specification it has")

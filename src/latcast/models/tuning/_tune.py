@@ -17,6 +17,7 @@ from latcast.models.workflow import Made
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
+from latcast.report.markup import counted
 from latcast.report.table import MISSING, Column, Table
 from latcast.report.text import score_labels
 
@@ -285,7 +286,7 @@ class TuningRecord(Made):
             return ""
         return (
             f"Tuned options are {after:.3g} ms off on average on the test part, the defaults "
-            f"{before:.3g} ms, after {len(self.trials)} trials."
+            f"{before:.3g} ms, after {counted(len(self.trials), 'trial')}."
         )
 
     def figures(self) -> Iterator[Figure]:
@@ -321,7 +322,8 @@ class TuningRecord(Made):
         if failed:
             options = ", ".join(f"{k} {_text(v)}" for k, v in failed[-1].options.items())
             yield (
-                f"note: {len(failed)} trials failed, the last with {options}: {failed[-1].reason}"
+                f"note: {counted(len(failed), 'trial')} failed, the last with {options}: "
+                f"{failed[-1].reason}"
             )
 
 
