@@ -99,8 +99,8 @@ def suggest(
         return
     if server is not None:
         raise UsageError("a service suggests networks for a --device: leave out --server")
-    on_device = {**forecast.given(), "among": forecast.among, "similar_to": forecast.similar_to}
-    _check_left_out(on_device, "of networks on a --device")
+    of_device = {**forecast.given(), "among": forecast.among, "similar_to": forecast.similar_to}
+    _check_left_out(of_device, "of networks on a --device")
     if adapting.measured is None:
         _check_left_out(_hints(adapting), "of the dataset of --measured")
     if samples is None:
