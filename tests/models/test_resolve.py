@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 
 import latcast as library
+from latcast.data import Dataset
 from latcast.families import Variant
 from latcast.measure import runtimes
 from latcast.models import BaseModel, Kernels, Predictor, zoo
 from latcast.models.joint import JointPredictor
-from latcast.models.resolve import TargetQuery, UnresolvedError, resolve, resolve_one
+from latcast.models.resolve import (
+    TargetQuery,
+    UnresolvedError,
+    load_with_data,
+    resolve,
+    resolve_one,
+)
 from latcast.spaces import space
 
 SPACE = space("ofa-mobilenet-v3")
@@ -169,6 +176,24 @@ def test_a_name_of_a_device_and_of_its_model_is_the_device_for_a_networks_file(
     own = zoo.target(device.partition("/")[0])
     is_told = any("search spaces' architectures on" in n and str(own) in n for n in found.notes)
     assert is_told == (str(own) != target and not asked)
+
+
+@pytest.mark.parametrize(
+    ("device", "target", "adapted"),
+    [
+        ("core-i7-12700k", "mine/onnxruntime/b1/t1", "core-i7-12700k/onnxruntime/b1/t1"),
+        ("raspberry-pi-4", "mine/ncnn/b1/t4", "raspberry-pi-4/ncnn/b1/t4"),
+        # Nothing was measured by that runtime on a GPU.
+        ("tesla-p40", "mine/openvino/b1/t1", "tesla-p40/pytorch/b1"),
+    ],
+)
+def test_what_is_adapted_of_a_device_is_like_the_measurements(
+    device: str, target: str, adapted: str
+) -> None:
+    graph = library.read_graph(Variant.parse("squeezenet-1.1").to_onnx(1))
+    data = Dataset((graph,), np.ones(1), target)  # type: ignore[arg-type]  # parsed there
+    model, _ = load_with_data(device, lambda: data)
+    assert str(model.target) == adapted
 
 
 @pytest.mark.parametrize("name", ["-", "net.onnx"])
