@@ -261,7 +261,7 @@ def test_scores_on_rows_of_training_are_told(
     model, dataset, other = (tmp_path / n for n in ("m.latcast", "own.parquet", "other.parquet"))
     replace(synthetic, provenance={"source": "this machine"}).save(dataset)
     latcast("train", dataset, "--out", model)
-    told = "rows of the same source, by its name (rows are not compared)"
+    told = "rows of the same source: scores on rows that it has seen"
     assert told in latcast("evaluate", model, dataset).stderr
     found = latcast.json("evaluate", model, dataset)
     assert found["trained_rows"] == latcast.json("models", model)["card"]["rows"]

@@ -108,7 +108,7 @@ def test_rows_that_a_base_model_leaves_out_are_counted(latcast, folder, tmp_path
         "--out", tmp_path / "b.latcast", "--json",
     )  # fmt: skip
     assert [t["left_out"] for t in json.loads(run.stdout)["targets"]] == [20, 0]
-    assert "gtx-1080-ti/simulator/b1: 20 rows left out, impossible or copied" in run.stderr
+    assert "gtx-1080-ti/simulator/b1: 20 rows are impossible or copied" in run.stderr
 
 
 def test_adapting_says_what_is_wrong(latcast, folder):

@@ -60,7 +60,8 @@ def run_campaign(
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         kept = sum(campaign.counts()[0] for campaign in campaigns)
-        console.note(f"{counted(kept, 'run')} kept: go on with --resume")
+        what = f"{counted(kept, 'run')} {'is' if kept == 1 else 'are'}"
+        console.note(f"{what} kept: go on with --resume")
         raise
     except measure.WorkerDiedError as error:
         raise ValueError(f"measuring cannot start: {error}") from error

@@ -249,10 +249,10 @@ class Evaluation(Record):
     def doubts(self) -> Iterator[str]:
         if self.trained_rows is not None:
             yield (
-                f"note: the model was trained on {counted(self.trained_rows, 'row')} of the same "
-                "source, by its name (rows are not compared), which may be among these: scores on "
-                "rows that it has seen say nothing of others; those on rows that were kept out are "
-                f"on its card (latcast models {self.model})"
+                f"note: the model was trained on {self.trained_rows} rows of the same source: "
+                "scores on rows that it has seen say nothing of others (sources are compared by "
+                "their names, not row by row); those on rows that were kept out are on its card "
+                f"(latcast models {self.model})"
             )
         if self.unit is not None:
             yield f"note: {self.unit}"

@@ -219,9 +219,8 @@ class BaseTraining(Made):
             if t.unit is not None:
                 yield f"note: {t.target}: {t.unit}"
             if t.left_out:
-                yield (
-                    f"note: {t.target}: {counted(t.left_out, 'row')} left out, impossible or copied"
-                )
+                what = f"{counted(t.left_out, 'row')} {'is' if t.left_out == 1 else 'are'}"
+                yield f"note: {t.target}: {what} impossible or copied, and left out"
 
 
 def check_kind(kind: str) -> None:
