@@ -11,7 +11,6 @@ import numpy as np
 
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
-from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
@@ -291,10 +290,9 @@ class VerificationRecord(Record):
         yield self._conclusion()
 
     def _conclusion(self) -> str:
-        measurements = counted(self.measurements, "measurement")
         if self.agrees:
-            return f"the device agrees, after {measurements}"
-        text = f"{'interrupted after ' if self.stopped else ''}{measurements}"
+            return f"the device agrees, after {self.measurements} measurements"
+        text = f"{'interrupted after ' if self.stopped else ''}{self.measurements} measurements"
         if not all(n.verified for n in self.found):
             text += f"; {self._unverified()}: allow more --rounds"
         gains = [
