@@ -48,7 +48,6 @@ def test_help(latcast: Any, name: str) -> None:
     assert f"Example: latcast {name}" in " ".join(text.split())
     _, _, output = text.partition("\nOutput:\n")
     assert all(option in output for option in ("--json", "--quiet", "--debug"))
-    assert " object at 0x" not in text
 
 
 def test_no_command_is_longer_than_60_lines() -> None:
