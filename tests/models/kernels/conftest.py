@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import scipy.sparse as sp
 
 from latcast.data import Dataset
 from latcast.devices import Target
-from latcast.graph import GRAPH_INPUT, KERNEL_FACTS, OPERATORS, Graph, Layer, kernel_facts
+from latcast.graph import KERNEL_FACTS, OPERATORS, Graph, GraphBuilder, Tensor, kernel_facts
 from latcast.networks import OPS, Networks, working_kernels
 
 Floats = npt.NDArray[np.float64]
@@ -26,57 +27,45 @@ class Chain:
     """A network that grows layer by layer; shapes are (batch, channels, side, side)."""
 
     def __init__(self, channels: int = 3, side: int = 32, batch: int = 1) -> None:
-        self.layers: list[Layer] = []
-        self.shape: tuple[int, ...] = (batch, channels, side, side)
+        self._builder = GraphBuilder(batch, "chain")
+        self.end = self._builder.input(channels, side, side)
 
     @property
-    def end(self) -> int:
-        """Position of the layer that was added last."""
-        return len(self.layers) - 1 if self.layers else GRAPH_INPUT
+    def shape(self) -> tuple[int, ...]:
+        """Of what the last layer gives."""
+        return self.end.shape
 
     def add(
-        self, op: str, out: Sequence[int] | None = None, also: int | None = None, **facts: object
+        self, op: str, out: Sequence[int] | None = None, also: Tensor | None = None, **facts: Any
     ) -> Chain:
         """A layer that reads the last one, and one more of the same shape if it is told so."""
         inputs = (self.end,) if also is None else (self.end, also)
-        shapes = (self.shape,) * len(inputs)
-        self.shape = tuple(out or self.shape)
-        name = f"{op}_{len(self.layers)}"
         operator = op if op in OPERATORS else "com.example::Odd"
-        self.layers.append(Layer(name, op, operator, inputs, shapes, (self.shape,), **facts))
+        self.end = self._builder.layer(op, operator, inputs, tuple(out or self.shape), **facts)
         return self
 
     def conv(self, outputs: int, window: int = 3, stride: int = 1) -> Chain:
         """A convolution with a bias."""
-        batch, channels, side, _ = self.shape
-        side = -(-side // stride)
-        params = outputs * (channels * window**2 + 1)
-        return self.add(
-            "conv", (batch, outputs, side, side), params=params, param_bytes=4 * params,
-            window=(window, window), stride=(stride, stride),
-        )  # fmt: skip
+        self.end = self._builder.conv(self.end, outputs, window, stride=stride)
+        return self
 
     def depthwise(self, window: int = 3, stride: int = 1) -> Chain:
         """A depthwise convolution with a bias."""
-        batch, channels, side, _ = self.shape
-        side = -(-side // stride)
-        params = channels * (window**2 + 1)
-        return self.add(
-            "depthwise_conv", (batch, channels, side, side), params=params, param_bytes=4 * params,
-            window=(window, window), stride=(stride, stride), groups=channels,
-        )  # fmt: skip
+        channels = self.shape[1]
+        self.end = self._builder.conv(self.end, channels, window, stride=stride, groups=channels)
+        return self
 
     def classify(self, classes: int = 10) -> Chain:
         """A global pool and a linear layer."""
-        batch, channels, side, _ = self.shape
-        self.add("global_pool", (batch, channels, 1, 1), window=(side, side))
+        batch, channels, *sides = self.shape
+        self.add("global_pool", (batch, channels, 1, 1), window=tuple(sides))
         self.add("reshape", (batch, channels))
-        params = classes * (channels + 1)
-        return self.add("linear", (batch, classes), params=params, param_bytes=4 * params)
+        self.end = self._builder.linear(self.end, classes)
+        return self
 
     def graph(self) -> Graph:
         """The network as it is by now."""
-        return Graph(tuple(self.layers), "chain", (self.end,))
+        return self._builder.build(self.end)
 
 
 def plain(rng: np.random.Generator) -> Graph:
