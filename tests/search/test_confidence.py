@@ -78,13 +78,11 @@ class Grows(AccuracyModel):
     def __init__(self) -> None:
         super().__init__("grows")
         self.given(SPACE, [224])
-        self.asked = 0
 
     def supports(self, space: SearchSpace) -> bool:
         return space is SPACE
 
     def _values(self, own: Archs) -> Floats:
-        self.asked += len(own)
         return 0.7 + 0.002 * (size_ms(own) - 50.0) + 0.005 * chance(own, 12_345)
 
 
@@ -173,7 +171,7 @@ def test_the_correction_is_the_formula(one: ConfidentBound) -> None:
     assert shift.min() > 0
     np.testing.assert_allclose(one.correction(p, a), shift * error)
     low = np.full(3, 0.5)
-    assert (one.bound_of(p, low) == one.uncorrected(p)).all()
+    assert (one.correction(p, low) == 0).all()
 
 
 def test_a_factor_on_the_whole_target_makes_no_network_lucky() -> None:
@@ -191,9 +189,10 @@ def test_it_grows_with_prediction_and_accuracy(
     one: ConfidentBound, p: float, q: float, a: float, b: float
 ) -> None:
     p, q, a, b = min(p, q), max(p, q), min(a, b), max(a, b)
-    lower, upper = one.bound_of(np.array([p, q]), np.array([a, a]))
+    both = np.array([p, q])
+    lower, upper = one.uncorrected(both) + one.correction(both, np.array([a, a]))
     assert lower <= upper + 1e-9
-    lower, upper = one.bound_of(np.array([p, p]), np.array([a, b]))
+    lower, upper = one.correction(np.array([p, p]), np.array([a, b]))
     assert lower <= upper
 
 
@@ -203,20 +202,6 @@ def test_it_is_repeatable_and_grows_with_the_confidence() -> None:
     assert (bound(0.9).bound_ms(archs) == at_90).all()
     assert (bound(0.8).bound_ms(archs) < at_90).all()
     assert (at_90 < bound(0.95).bound_ms(archs)).all()
-
-
-def test_no_accuracy_is_asked_for_above_the_limit() -> None:
-    b, archs = bound(), SPACE.sample(1_000, 4)
-    full, uncorrected = b.bound_ms(archs), b.uncorrected(b.latency.predict(archs))
-    assert isinstance(b.accuracy, Grows)
-    before = b.accuracy.asked
-    limited = b.bound_ms(archs, BUDGET_MS)
-    within = uncorrected <= BUDGET_MS
-    assert b.accuracy.asked - before == within.sum() < len(archs)
-    np.testing.assert_array_equal(limited[within], full[within])
-    np.testing.assert_array_equal(limited[~within], uncorrected[~within])
-    known = b.bound_of(b.latency.predict(archs), b.accuracy.predict(archs))
-    np.testing.assert_array_equal(full, known)
 
 
 def test_a_bound_is_kept_with_its_confidence(one: ConfidentBound) -> None:

@@ -164,32 +164,18 @@ class ConfidentBound:
         self.uncorrected(predicted[:1], first)  # an impossible confidence is an error now
         return self
 
-    def bound_ms(self, archs: Archs, limit_ms: float = np.inf) -> Floats:
+    def bound_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
         """The ms that count against a budget, shape (n,).
 
         Args:
             archs: n architectures.
-            limit_ms: where the bound is above it in any case, the accuracy is not asked for and
-                the result is the uncorrected bound.
+            accuracy: of them, where it is known already, shape (n,).
         """
         predicted, deviation = self.latency.stated(archs)
+        if accuracy is None:
+            accuracy = self.accuracy.predict(archs)
         bound = self.uncorrected(predicted, deviation)
-        within = np.flatnonzero(bound <= limit_ms)
-        if within.size:
-            accuracy = self.accuracy.predict(archs[within])
-            own = None if deviation is None else deviation[within]
-            bound[within] += self.correction(predicted[within], accuracy, own)
-        return bound
-
-    def bound_of(
-        self,
-        predicted_ms: Floats,
-        accuracy: Floats,
-        deviation: Floats | None = None,
-    ) -> Floats:
-        """:meth:`bound_ms` where accuracies are known, and what the predictor states, (n,) each."""
-        bound = self.uncorrected(predicted_ms, deviation)
-        return bound + self.correction(predicted_ms, accuracy, deviation)
+        return bound + self.correction(predicted, accuracy, deviation)
 
     def uncorrected(self, predicted_ms: Floats, deviation: Floats | None = None) -> Floats:
         """The bound of a network that was picked at random, in ms, shape (n,)."""
@@ -259,10 +245,7 @@ class UpperBound:
 
     def counted_ms(self, archs: Archs, accuracy: Floats | None = None) -> Floats:
         """Upper bounds in milliseconds, shape (n,)."""
-        if accuracy is None:
-            return self._bound.bound_ms(archs)
-        predicted, deviation = self._bound.latency.stated(archs)
-        return self._bound.bound_of(predicted, accuracy, deviation)
+        return self._bound.bound_ms(archs, accuracy)
 
     def least_ms(self, archs: Archs) -> Floats:
         """The bounds of random networks, shape (n,)."""
