@@ -167,7 +167,7 @@ def test_ignorance_keeps_no_budget(
     found = replace(library.which(network(), 2.0, devices=["raspberry-pi-4"]), targets=rows)
     counts = {name: int(name == verdict) for name in ("certain", "likely", "undecided")}
     told = ", ".join(f"{name} on {n}" for name, n in counts.items())
-    assert f": {told} of 1 devices" in found.answer()
+    assert f": {told} of 1 device" in found.answer()
     assert ("measure a" in found.answer()) == (verdict == "undecided")
     assert ("most probably" in found.answer()) == (verdict in ("certain", "likely"))
 
@@ -265,7 +265,7 @@ def test_text_has_the_best_of_each_device_and_json_all(latcast: Any, file: Path)
     assert len(found["targets"]) > 2
     table = text.partition("\n")[2]
     assert sum(table.count(f"{name}/") for name in ASKED) == 1
-    assert "1 more devices" in text
+    assert "1 more device," in text
     full = latcast(*arguments, "--all").stdout.partition("\n")[2]
     assert sum(full.count(f"{name}/") for name in ASKED) == len(found["targets"])
 

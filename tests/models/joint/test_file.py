@@ -127,6 +127,26 @@ def test_int8_on_x86_is_by_a_runtime_s_other_precisions() -> None:
         assert any(note.startswith(told) for note in question.notes)
 
 
+def test_what_is_computed_in_fp16_anyway_is_one_forecast(joint: Joint, tmp_path: Path) -> None:
+    """On a Raspberry Pi 5 fp16 was forecast to take 1.4 times as long as fp32."""
+    fp32, fp16 = (_predictor(joint, "raspberry-pi-5", runtime="ncnn", precision=p)
+                  for p in ("fp32", "fp16"))  # fmt: skip
+    assert (fp32.target.precision, fp16.target.precision) == ("fp32", "fp16")
+    fp16.save(tmp_path / "m.latcast")
+    for p in (fp16, type(fp16).load(tmp_path / "m.latcast")):
+        np.testing.assert_allclose(p.predict(GRAPHS), fp32.predict(GRAPHS), rtol=1e-12)
+        np.testing.assert_allclose(
+            p.predict_interval(GRAPHS), fp32.predict_interval(GRAPHS), rtol=1e-12
+        )
+    told = "ncnn computes networks in fp32 by fp16 arithmetic on raspberry-pi-5"
+    assert all(any(n.startswith(told) for n in p.card["notes"]) for p in (fp32, fp16))
+    older = Question.of(
+        devices()["raspberry-pi-4"], joint.domains, runtime="ncnn", precision="fp16"
+    )
+    assert older.facts.precision == "fp16"
+    assert not any("fp16 arithmetic" in n for n in older.notes)
+
+
 def _measured(p: Predictor, graphs: Sequence[Graph], factor: float = 1.7) -> Dataset:
     names = tuple(g.name for g in graphs)
     return Dataset(tuple(graphs), factor * p.predict(graphs), p.target, names=names, families=names)

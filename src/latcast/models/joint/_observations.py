@@ -32,6 +32,12 @@ FUSES_AS = {
 _IN_HALVES = ("ncnn",)
 
 
+def computed_in(runtime: str, precision: str, facts: Mapping[str, float | None]) -> str:
+    """The precision whose kernels a target runs: of fp16 fp32's, where these are in fp16 anyway."""
+    is_same = runtime in _IN_HALVES and precision == "fp16" and facts.get("has_fp16")
+    return "fp32" if is_same else precision
+
+
 @dataclass(frozen=True, eq=False)
 class TargetFacts:
     """The facts of a target that are known before any measurement.

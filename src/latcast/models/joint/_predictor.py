@@ -45,6 +45,7 @@ from ._observations import (
     FUSES_AS,
     Observations,
     TargetFacts,
+    computed_in,
     digests,
     kept,
     nothing,
@@ -569,8 +570,8 @@ class JointPredictor(Predictor):
         ]
         target = self.target
         self._facts = TargetFacts(
-            str(target), v["chip"], v["domain"], target.runtime, target.batch, target.precision,
-            target.threads, v["facts"],
+            str(target), v["chip"], v["domain"], target.runtime, target.batch,
+            computed_in(target.runtime, target.precision, v["facts"]), target.threads, v["facts"],
         )  # fmt: skip
         self._effects = replace(
             Effects.unknown(), mean_variance=v["effects"][0], variance=v["effects"][1]

@@ -22,7 +22,7 @@ from latcast.devices import (
 )
 from latcast.devices import device as find_device
 
-from ._observations import TargetFacts
+from ._observations import TargetFacts, computed_in
 
 # Domain -> precisions that were measured in it, the most frequent first.
 Domains = Mapping[str, Sequence[str]]
@@ -97,7 +97,7 @@ class Question:
         Raises:
             ValueError: the chip has no part that the runtime runs on, or as :func:`varied`.
         """
-        notes = []
+        notes, is_asked = [], precision is not None
         if runtime is None:
             runtime = usual or _usual_runtime(device, domains, precision)
             notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
@@ -128,14 +128,20 @@ class Question:
             notes.append(f"{name} is taken to be like {device.name}, whose specification it has")
         target = Target(name or device.name, runtime, batch, precision, threads)
         text = str(target)
+        computed = computed_in(runtime, precision, target_facts(found))
 
         def of(own: Facts) -> TargetFacts:
-            return TargetFacts(text, found.group, domain, runtime, batch, precision, threads, own)
+            return TargetFacts(text, found.group, domain, runtime, batch, computed, threads, own)
 
-        before = of(_facts_of(found, part, threads, precision).facts)
+        before = of(_facts_of(found, part, threads, computed).facts)
+        if is_asked and (before.in_halves or computed != precision):
+            notes.append(
+                f"{runtime} computes networks in fp32 by fp16 arithmetic on {found.name}, which "
+                "has it: fp32 and fp16 are one forecast"
+            )
         if vary is not None:
             found = varied(found, *vary)
-        facts, note, nested, beyond = _facts_of(found, part, threads, precision)
+        facts, note, nested, beyond = _facts_of(found, part, threads, computed)
         return cls(
             target,
             of(facts),
