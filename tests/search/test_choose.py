@@ -224,7 +224,7 @@ def test_the_command(latcast: Any, model: Path, table: Path) -> None:
     text = latcast(*arguments, "--limit", 1).stdout
     assert "wide.first" in text
     assert "small.second" not in text
-    assert "1 faster ones" in text
+    assert "1 faster one " in text
     assert "small.second" in latcast(*arguments, "--limit", 1, "--all").stdout
     assert "Raspberry" not in text
 

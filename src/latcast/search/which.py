@@ -329,11 +329,8 @@ def which(
     notes += [f"not answered: {why}" for why in reasons[:_MAX_REASONS]]
     if unsupported := graph.unsupported:
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
-    notes += _notes_of_width(answers)
-    if devices is not None:
-        notes += _notes_of_measured(answers)
-    if precisions is None and not kernels.is_int8:
-        notes += _notes_of_quantized(answers)
+    is_open = precisions is None and not kernels.is_int8
+    notes += _notes_of(answers, of_devices=devices is not None, of_precisions=is_open)
     name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     ranking = DeviceRanking(
@@ -342,6 +339,17 @@ def which(
     )  # fmt: skip
     told = Counter(_verdict(each) for each in _by_device(answers).values())
     return replace(ranking, verdicts={n: told[n] for n in _VERDICTS})
+
+
+def _notes_of(
+    answers: Sequence[DeviceAnswer], *, of_devices: bool, of_precisions: bool
+) -> Iterator[str]:
+    """Yield what is to be said of answers; of devices that were named, and of any precision."""
+    yield from _notes_of_width(answers)
+    if of_devices:
+        yield from _notes_of_measured(answers)
+    if of_precisions:
+        yield from _notes_of_quantized(answers)
 
 
 def _notes_of_quantized(answers: Sequence[DeviceAnswer]) -> Iterator[str]:

@@ -133,7 +133,7 @@ def test_names_resolve_to_exactly_their_targets(joint: Joint) -> None:
     named = zoo.of_joint()
     assert named.keys() == joint.named.keys()
     assert len(named) > 40
-    for name in ("help-1080ti-32", "samsung-note10"):
+    for name in ("help-1080ti-32",):
         target = zoo.target(name, "networks")
         by_name, by_target = (
             resolve_one(x, role="networks").predictor for x in (name, str(target))

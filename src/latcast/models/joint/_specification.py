@@ -103,18 +103,10 @@ class Question:
             notes.append(f"no runtime is asked for: the forecast is for {runtime} (--runtime)")
         part = unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind]
         domain = _domain(runtime, part, domains)
-        own, wanted = f"{_NCNN}-cpu", precision or "fp32"
-        if (
-            device.kind == "cpu"
-            and wanted in domains.get(own, ())
-            and wanted not in domains.get(domain, ())
-        ):
-            precision, told = wanted, f"{runtime} was not measured in {wanted} on such devices"
-            # How such cores run ncnn is known; of a domain without a row nothing is.
-            keeps = _keeps_domain(device, wanted, domain, domains)
-            domain = domain if keeps else own
-            others = ": what it takes in other precisions is scaled by physics"
-            notes.append(f"{told}{others if keeps else f', {_NCNN} was'}")
+        domain, why = _known_domain(device, runtime, precision or "fp32", domain, domains)
+        if why is not None:
+            precision = precision or "fp32"
+            notes.append(why)
         if precision is None:
             measured = [p for p in domains.get(domain, ()) if p in PRECISIONS]
             precision = measured[0] if measured and "fp32" not in measured else "fp32"
@@ -252,6 +244,24 @@ def _notes_of_part(
 
 def _is_nvidia(device: Device) -> bool:
     return bool(target_facts(device).get("vendor_nvidia"))
+
+
+def _known_domain(
+    device: Device, runtime: str, precision: str, domain: str, domains: Domains
+) -> tuple[str, str | None]:
+    """The domain that tells of a runtime in a precision, and why where it is not its own."""
+    own = f"{_NCNN}-cpu"
+    if (
+        device.kind != "cpu"
+        or precision not in domains.get(own, ())
+        or precision in domains.get(domain, ())
+    ):
+        return domain, None
+    told = f"{runtime} was not measured in {precision} on such devices"
+    if _keeps_domain(device, precision, domain, domains):
+        return domain, f"{told}: what it takes in other precisions is scaled by physics"
+    # How such cores run ncnn is known; of a domain without a row nothing is.
+    return own, f"{told}, {_NCNN} was"
 
 
 def _keeps_domain(device: Device, precision: str, domain: str, domains: Domains) -> bool:

@@ -17,7 +17,6 @@ from latcast._names import unknown_name
 from latcast.devices import Device, devices
 from latcast.math.one_thread import in_one_blas_thread
 from latcast.models import Predictor, zoo
-from latcast.models.by_device import DEFAULT_SPACE
 from latcast.models.zoo import SUFFIX
 from latcast.search._search import search
 from latcast.search.problem import InfeasibleError
@@ -496,6 +495,9 @@ def first_model(
     known = (*zoo.names(), *zoo.names("base"))
     if name.endswith(SUFFIX) or name in known or name not in devices():
         return models.load(name, space=space), None
+    # It loads the joint model, which a search without a device does not need.
+    from latcast.models.by_device import DEFAULT_SPACE
+
     own = base or (space.block_space if space else DEFAULT_SPACE)
     if base is None and own not in zoo.names("base"):
         return models.load(name, space=space), None
