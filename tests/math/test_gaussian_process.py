@@ -59,6 +59,10 @@ def test_one_value_in_closed_form() -> None:
     v, s, y = 0.04, 0.01, 0.3
     found = at(np.ones((1, 1, 1)), np.array([y]), np.array([v, s]))
     assert found.weights[0, 0] == pytest.approx(y * v / (v + s), rel=1e-6)
+    again = found.variance(np.ones((1, 1)), np.ones((1, 1, 1)))
+    assert again[0] == pytest.approx(v * s / (v + s) + s, rel=1e-6)
+    apart = found.variance(np.ones((1, 1)), np.zeros((1, 1, 1)))
+    assert apart[0] == pytest.approx(v + s, rel=1e-6)
     mean, variance = found.left_out()
     assert mean[0] == pytest.approx(0.0, abs=1e-12)
     assert variance[0] == pytest.approx(v + s, rel=1e-6)
@@ -71,6 +75,8 @@ def test_several_values_of_one_number_in_closed_form() -> None:
     found = at(np.ones((1, 4, 4)), y, np.array([v, s]))
     precision = 4 / s + 1 / v
     assert found.weights[0].sum() == pytest.approx(y.sum() / s / precision, rel=1e-5)
+    new = found.variance(np.ones((1, 1)), np.ones((1, 1, 4)))
+    assert new[0] == pytest.approx(1 / precision + s, rel=1e-5)
 
 
 def test_left_out_is_what_refits_give() -> None:
@@ -103,7 +109,7 @@ def test_evidence_is_the_likelihood() -> None:
 
 
 def test_draws_are_mixed_by_their_evidence() -> None:
-    """Of two regimes, the mean is that of the mixture."""
+    """Of two regimes, mean and variance are those of the mixture."""
     terms, y = problem(6)
     both, *alone = at(terms, y, VARIANCES, OTHERS), at(terms, y, VARIANCES), at(terms, y, OTHERS)
     evidence = [
@@ -111,11 +117,14 @@ def test_draws_are_mixed_by_their_evidence() -> None:
     ]
     shares = np.exp(evidence) / np.exp(evidence).sum()
     np.testing.assert_allclose(both.shares, shares)
-    cross = np.random.default_rng(1).normal(size=(3, 2, 6))
+    own, cross = np.full((3, 2), 1.5), np.random.default_rng(1).normal(size=(3, 2, 6))
     means = np.stack([np.einsum("tqk,tk->q", cross, a.weights) for a in alone])
+    variances = np.stack([a.variance(own, cross) for a in alone])
+    mean = shares @ means
     np.testing.assert_allclose(
-        np.einsum("tqk,tk->q", cross, both.weights), shares @ means, rtol=1e-9
+        both.variance(own, cross), shares @ (variances + means**2) - mean**2, rtol=1e-9
     )
+    np.testing.assert_allclose(np.einsum("tqk,tk->q", cross, both.weights), mean, rtol=1e-9)
 
 
 @pytest.mark.parametrize("quiet", [True, False])

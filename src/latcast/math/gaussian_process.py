@@ -233,6 +233,26 @@ class AveragedPosterior:
         variance = self.shares @ (1 / diagonal + means**2) - mean**2
         return mean, variance
 
+    def variance(self, own: Floats, cross: Floats) -> Floats:
+        """Variance of a new value at q points, noise included, shape (q,).
+
+        Args:
+            own: every point's covariance with itself by term, shape (terms, q).
+            cross: its covariance with the values' points, shape (terms, q, k).
+        """
+        mean, square = np.zeros(own.shape[1]), np.zeros(own.shape[1])
+        for share, variances, inverse in zip(
+            self.shares, self.variances, self.inverses, strict=True
+        ):
+            covariance = np.tensordot(variances[:-1], cross, 1)
+            known = covariance @ inverse
+            m = known @ self.values
+            v = variances[:-1] @ own + variances[-1] - (known * covariance).sum(axis=1)
+            mean += share * m
+            # In rounding a variance can come out below that of the noise alone.
+            square += share * (np.maximum(v, variances[-1]) + m**2)
+        return np.asarray(square - mean**2)
+
 
 def _evidences(terms: Floats, values: Floats, draws: Floats, noise: Floats, part: Rows) -> Floats:
     """Log evidence of a part of the values, shape (draws,)."""
