@@ -175,7 +175,15 @@ def test_values_of_a_parquet_file_are_counted_before_they_are_read(data: st.Data
 def test_limits_stand_in_one_place() -> None:
     """Readers name no limit of their own, in constants called MAX_."""
     # Of messages and options, and what is met by another way of reading, not refused.
-    others = {"_MAX_MESSAGE", "_MAX_LETTERS", "_MAX_SIDE", "MAX_TRIPS", "_MAX_ORIGINS", "MAX_VALUE", "MAX_DRAWN"}
+    others = {
+        "_MAX_MESSAGE",
+        "_MAX_LETTERS",
+        "_MAX_SIDE",
+        "MAX_TRIPS",
+        "_MAX_ORIGINS",
+        "MAX_VALUE",
+        "MAX_DRAWN",
+    }
     readers = (
         "*.py", "graph/read/**/*.py", "data/[!_a]*.py", "data/_[!a]*.py", "data/public/*.py",
         "spaces/reading.py", "networks/*.py", "measure/_campaign_file.py", "ofa/*.py",
