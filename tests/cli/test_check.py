@@ -243,3 +243,15 @@ def test_the_hook_of_pre_commit(write: Write, tmp_path: Path) -> None:
     assert "0 of 1 latency budgets are met" in run(*pre_commit, "run", code=1)
     run("git", "rm", "-q", "--cached", "budgets.toml", "net.onnx")
     assert "Skipped" in run(*pre_commit, "run")
+
+
+def test_an_interval_that_a_budget_decides_is_not_too_wide(write: Write) -> None:
+    """A board that is known by its specification alone, whose interval spans a factor of ten."""
+    budget = '[[budget]]\nmodel = "net.onnx"\ndevice = "raspberry-pi-5"\nmax_latency_ms = '
+    (open_,) = check(write(budget + "5")).budgets
+    assert open_.lower_ms is not None
+    assert open_.upper_ms is not None
+    assert open_.upper_ms > 3 * open_.lower_ms
+    for ms, is_told in ((open_.latency_ms, True), (100_000.0, False), (0.0001, False)):
+        found = check(write(f"{budget}{ms}"))
+        assert any("too wide to decide" in note for note in found.notes) == is_told

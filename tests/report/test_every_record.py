@@ -38,6 +38,8 @@ OWN_OF: dict[str, dict[str, Any]] = {
     "error": {"error": "what must hold"},
     "models": {"sources": None},
     "model": {"sources": None, "any_network": None},
+    "base-training": {"left_out": 3},
+    "tables-audit": {"chips": 5},
     "bench": {"bench": "paper", "rows": tuple(BENCH | {"dataset": name} for name in "ab")},
     "lookup-table": {"way": "networks", "chosen": "networks"},
     "search": {"device": "pixel-7", "latency_ms": 1.5},

@@ -44,8 +44,7 @@ def counted(number: int, one: str, several: str | None = None) -> str:
         one: what one of them is called.
         several: what others are; ``one`` with an s by default.
     """
-    told = f"{number:,}" if isinstance(number, int) else str(number)
-    return f"{told} {one if number == 1 else several or one + 's'}"
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def number_text(value: float) -> str:

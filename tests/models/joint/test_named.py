@@ -133,7 +133,7 @@ def test_names_resolve_to_exactly_their_targets(joint: Joint) -> None:
     named = zoo.of_joint()
     assert named.keys() == joint.named.keys()
     assert len(named) > 40
-    for name in ("help-1080ti-32",):
+    for name in ("help-1080ti-32", "help-raspi4"):
         target = zoo.target(name, "networks")
         by_name, by_target = (
             resolve_one(x, role="networks").predictor for x in (name, str(target))
@@ -142,3 +142,10 @@ def test_names_resolve_to_exactly_their_targets(joint: Joint) -> None:
         assert by_name.target == by_target.target == target
         archs = SPACE.sample(3, seed=0)
         np.testing.assert_array_equal(by_name.predict(archs), by_target.predict(archs))
+    # Of networks of any kind a device's name is the device: its model is asked for by the target.
+    for name in ("samsung-note10", "tesla-p40"):
+        target = zoo.target(name, "networks")
+        assert resolve_one(str(target), role="networks").predictor.target == target
+        by_device = resolve_one(name, role="networks").predictor.target
+        assert by_device.device == name
+        assert by_device != target

@@ -495,7 +495,7 @@ def first_model(
     known = (*zoo.names(), *zoo.names("base"))
     if name.endswith(SUFFIX) or name in known or name not in devices():
         return models.load(name, space=space), None
-    # It loads the joint model, which a search without a device does not need.
+    # Deferred: it loads what answers for devices, which a search by a model does not need.
     from latcast.models.by_device import DEFAULT_SPACE
 
     own = base or (space.block_space if space else DEFAULT_SPACE)
