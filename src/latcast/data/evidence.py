@@ -94,7 +94,7 @@ def column_label(key: str) -> str:
 
 
 def evidence_rows(finding: Finding) -> Iterator[tuple[str, str]]:
-    """What an evidence's numbers are, each with its value; lists of rows are left out."""
+    """Yield the numbers of an evidence, each named in words; lists of rows are left out."""
     for key, value in finding.evidence.items():
         if _is_table(value) or value is None or value == []:
             continue

@@ -325,7 +325,7 @@ class _Session:
             self._pool.submit(work)
 
     def _next(self) -> tuple[Board, _Then, Any]:
-        """What comes back next."""
+        """Return the outcome that arrives next, however long that takes."""
         while True:  # an endless wait could not be interrupted on Windows
             with suppress(Empty):
                 return self._outcomes.get(timeout=_LOOK_S)

@@ -140,7 +140,7 @@ def _of_groups(groups: Texts, scores: Floats, beside: Floats) -> Floats:
 
 
 def _groups(case: Assembled, protocol: str, rows: Numbers) -> Texts:
-    """What was left out together, of every row."""
+    """Return the group that each row was left out with: its family, or the chip of its device."""
     return (case.data.measured_families if protocol == NETWORK else case.data.chips)[rows]
 
 
