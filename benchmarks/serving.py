@@ -139,9 +139,7 @@ def _service(state: Path) -> Iterator[tuple[str, int]]:
             while True:
                 log.seek(0)
                 if found := re.search(r"http://\S+", log.read()):
-                    with contextlib.suppress(ServerError):
-                        Client(found[0]).spaces()
-                        break
+                    break
                 if process.poll() is not None:
                     sys.exit(f"the service has ended: {process.returncode}")
                 time.sleep(0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import re
@@ -55,10 +54,10 @@ class Served:
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", self.log):
+                # Whoever reads the address may ask it.
                 self.port = int(found[1])
-                with contextlib.suppress(OSError):
-                    if self.ask("GET", "/healthz").status == 200:
-                        return
+                assert self.ask("GET", "/healthz").status == 200
+                return
             time.sleep(0.1)
         pytest.fail(f"the service does not answer: {self.log}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ from latcast.serve.workers import Workers
 
 def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Worker:
-        pid, tries = 1, 0
+        pid, tries, has_ended = 1, 0, False
 
         def __init__(self) -> None:
             Worker.tries += 1
@@ -55,7 +57,7 @@ def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
     monkeypatch: pytest.MonkeyPatch, status: int, is_full: bool
 ) -> None:
     class Worker:
-        pid, answered = 1, 0
+        pid, answered, has_ended = 1, 0, False
 
         def __init__(self) -> None:
             self.is_full = False
@@ -83,7 +85,7 @@ def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
 
 def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyPatch) -> None:
     class Worker:
-        pid, answered, is_full = 1, 0, False
+        pid, answered, is_full, has_ended = 1, 0, False, False
         made = 0
 
         def __init__(self) -> None:
@@ -109,6 +111,26 @@ def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyP
         return {(await workers.ask({})).body for _ in range(5)}
 
     assert len(asyncio.run(ask())) == 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_with_nothing_to_do_costs_no_request(tmp_path: Path) -> None:
+    setup = {"folder": str(tmp_path), "devices": [], "memory_bytes": 2**31, "file_bytes": 2**20}
+
+    async def ask() -> tuple[Answer, int]:
+        workers = Workers(1, setup)
+        try:
+            await workers.start()
+            (pid,) = workers.pids
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return await workers.ask({"call": "unheard of"}), workers.restarts
+        finally:
+            workers.close()
+
+    answer, restarts = asyncio.run(ask())
+    assert "SIGKILL" not in answer.body
+    assert restarts == 1
 
 
 def test_a_process_is_full_by_what_it_still_holds() -> None:

@@ -53,10 +53,8 @@ def explore(
     def begin(url: str) -> None:
         asked = [("device", name) for name in device or ()]
         try:
-            client = Client(url)
-            client.wait()
             if model is not None:
-                asked.append(("network", client.send(model)))
+                asked.append(("network", Client(url).send(model)))
         except (OSError, ValueError) as error:
             console.tell_error(str(error))
         address = f"{url}/?{urlencode(asked)}" if asked else f"{url}/"

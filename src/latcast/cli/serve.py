@@ -110,6 +110,7 @@ def serve(
         require(package, "serve", "serving")
     from latcast.serve.running import run
 
+    console.note("the service starts its workers")
     run(settings, devices or (), console.note)
 
 

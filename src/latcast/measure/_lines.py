@@ -67,6 +67,11 @@ class LineProcess:
         """Process number."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended, by itself or by a signal."""
+        return self._process.poll() is not None
+
     def send(self, request: Mapping[str, Any]) -> None:
         """Write a line; any thread may.
 
@@ -110,7 +115,7 @@ class LineProcess:
 
     def kill(self) -> int:
         """End the process, whatever it is doing; its exit code."""
-        if self._process.poll() is None:
+        if not self.has_ended:
             self._process.kill()
         return self._process.wait()
 

@@ -108,26 +108,6 @@ class Client:
         self._key = os.environ.get(KEY_VARIABLE) if key is None else key
         self._retries = retries
 
-    def wait(self, timeout_s: float = 120) -> None:
-        """Wait until the service answers.
-
-        Args:
-            timeout_s: that it has to begin, s.
-
-        Raises:
-            ServerError: it does not answer in that time.
-        """
-        end = time.monotonic() + timeout_s
-        while True:
-            try:
-                self._ask("GET", "/healthz")
-            except ServerError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
-
     def __repr__(self) -> str:
         """The address that it asks; the key is not shown."""
         return f"Client({self.url!r})"

@@ -85,7 +85,7 @@ class Workers:
         Raises:
             BusyError: as many as may wait for a worker already, of whom this owner has most.
         """
-        worker = await self._line.get(owner)
+        worker = await self._living(owner)
         found = None
         try:
             found = await asyncio.to_thread(worker.ask, request, self._work_s)
@@ -95,12 +95,23 @@ class Workers:
         finally:
             self._line.leave(owner)
             if found is None or worker.answered >= _MAX_REQUESTS or worker.is_full:
-                self._end(worker)
-                self.restarts += 1
-                self._begin()
+                self._replace(worker)
             else:
                 self._line.put(worker)
         return found
+
+    async def _living(self, owner: str) -> _Worker:
+        """A worker for an owner; those that ended while they had nothing to do are replaced."""
+        while (worker := await self._line.get(owner)).has_ended:
+            log.warning("worker process %d has ended without a request; it is replaced", worker.pid)
+            self._line.leave(owner)
+            self._replace(worker)
+        return worker
+
+    def _replace(self, worker: _Worker) -> None:
+        self._end(worker)
+        self.restarts += 1
+        self._begin()
 
     def close(self) -> None:
         """End all processes, whatever they are doing."""
@@ -255,6 +266,11 @@ class _Worker:
         self.answered, self._cpu_s = 0, 0.0
         # Whether it holds so much memory that the next request may lack it.
         self.is_full = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is no process any more."""
+        return self._lines.has_ended
 
     def set_up(self, setup: Mapping[str, Any]) -> None:
         """Tell it its limits, and wait until it is warm.
