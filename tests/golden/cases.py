@@ -59,7 +59,7 @@ def case(name: str, file: str, **options: Any) -> Callable[[Make], Make]:
 @case("predict-onnx", "cli")
 def predict_onnx(kit: Kit) -> Any:
     return kit.run(
-        "predict", kit.onnx("mobile"), "--device", "samsung-note10", "--device", "rtx-2080-ti",
+        "predict", kit.onnx("mobile"), "--device", "samsung-note10", "--device", "arc-a770",
         "--device", "epyc-genoa-2c", "--runtime", "openvino", "--precision", "fp32",
     ), kit.run(
         "predict", kit.onnx("mobile"), "--device", "samsung-note10", "--device", "rtx-2080-ti",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from ._cores import Cluster, Core, cores
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
-    from ._facts import SELECTIONS, UNITS, Facts, runs_pytorch, target_facts, unit
+    from ._facts import ISAS, SELECTIONS, UNITS, Facts, check_runs, runs_pytorch, target_facts, unit
     from ._headings import Chip, as_built, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, detect, host_name, host_title, usable_cpus
     from ._runtimes import public_runtime, runtime_names, runtime_of_domain, unit_of_runtime
@@ -30,6 +30,7 @@ else:
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
+    "ISAS",
     "KINDS",
     "PRECISIONS",
     "RANGES",
@@ -47,6 +48,7 @@ __all__ = [
     "Target",
     "as_built",
     "catalogue_text",
+    "check_runs",
     "chip_of",
     "cores",
     "cpu_features",

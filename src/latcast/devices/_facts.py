@@ -27,6 +27,14 @@ VENDORS = (
 # the catalogue): a planned GPU, whose maker nobody knows, has its memory to itself from there on.
 _WITH_PYTORCH = ("nvidia", "amd")
 _OWN_MEMORY_GB_S = 200.0
+# A part of a runtime's name -> makers of the GPUs that it has code for.
+_HAS_CODE_FOR = {
+    "tensorrt": ("nvidia",),
+    "cuda": ("nvidia",),
+    "openvino": ("intel",),
+    "pytorch": ("nvidia", "amd", "intel", "apple"),
+    "inductor": ("nvidia", "amd", "intel"),
+}
 
 _KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator",)}
 
@@ -231,6 +239,27 @@ def runs_pytorch(found: Device) -> bool:
     if not any(facts.get(f"vendor_{v}") for v in VENDORS):
         return found.kind == "gpu" and (found.bandwidth_gb_s or 0.0) >= _OWN_MEMORY_GB_S
     return any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
+
+
+def check_runs(runtime: str, part: Device) -> None:
+    """Make sure that a runtime can have code for a part of a chip; of an unknown maker it can.
+
+    Raises:
+        ValueError: it is a GPU that the runtime has none for.
+    """
+    if part.kind != "gpu":
+        return
+    facts = target_facts(part)
+    own = [v for v in VENDORS if facts.get(f"vendor_{v}")]
+    for name in runtime.replace("_", "-").split("-"):
+        makers = _HAS_CODE_FOR.get(name)
+        if own and makers and not {*own} & {*makers}:
+            listed = ", ".join({"nvidia": "NVIDIA", "amd": "AMD"}.get(m, m.title()) for m in makers)
+            usual = "pytorch" if runs_pytorch(part) else "ncnn-vulkan"
+            raise ValueError(
+                f"{runtime} must be asked of a GPU that it has code for ({listed}); got "
+                f"{part.name} ({part.title}): ask for --runtime {usual}"
+            )
 
 
 def _with_fp32_sums(found: Device, precision: str) -> float | None:

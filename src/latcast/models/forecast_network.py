@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from latcast.data import LATENCY_MS, Quantity
 from latcast.devices import PRECISIONS, Target, devices
 from latcast.graph import OPERATORS, Graph, rules_of
-from latcast.graph.precision import main_precision, precision_text
+from latcast.graph.precision import BITS, main_precision, precision_text
 from latcast.graph.read import (
     SUFFIXES,
     Network,
@@ -25,7 +25,7 @@ from latcast.graph.read import (
 )
 from latcast.models.kernels import Extrapolation, LayerExplanation
 from latcast.networks import working_kernels
-from latcast.report.text import count_text, ms_text
+from latcast.report.text import bytes_text, count_text, ms_text
 
 from .forecast_records import (
     Extrapolated,
@@ -84,7 +84,9 @@ def rows_of(
         errors.append(error)
         rows.append(refused(name, error=" ".join(str(error).split())))
 
-    for name, query in ((str(n), q) for n in names for q in queries):
+    # What is asked for twice is answered once.
+    asked = dict.fromkeys((str(n), q) for n in names for q in queries)
+    for name, query in asked:
         try:
             resolved = find(name, query)
         except (ValueError, FileNotFoundError) as error:
@@ -324,6 +326,8 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
             f"cheapest, {ms_text(found.ms)} ms with the dearest, which is the forecast; the "
             f"interval holds both ({count_text(cheapest.macs)} to {count_text(graph.macs)} MACs)"
         )
+    if too_large := _too_large(graph, target):
+        notes.append(too_large)
     if signed := note_on_signed(asked, target):
         notes.append(signed)
     if note:
@@ -354,6 +358,22 @@ def _network_row(resolved: Resolved, graph: Graph, coverage: float) -> NetworkOn
         specification=_specification(target),
         model={key: model.card[key] for key in _CARD if key in model.card},
         notes=(*notes, *graph.notes),
+    )
+
+
+def _too_large(graph: Graph, target: Target) -> str | None:
+    """Return a note on a network that its device's memory cannot hold at once."""
+    device = devices().get(target.device)
+    if device is None or device.memory_gb is None:
+        return None
+    share = BITS[target.precision] / BITS["fp32"] if graph.precision == "fp32" else 1.0
+    weights = graph.params * BITS.get(graph.precision or "fp32", BITS["fp32"]) / 8
+    least = share * (weights + graph.peak_activation_bytes)
+    if least <= device.memory_gb * 1e9:
+        return None
+    return (
+        f"weights and activations take {bytes_text(least)} at once, more than the "
+        f"{bytes_text(device.memory_gb * 1e9)} of {device.name}: it does not run there as it is"
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from latcast._model_file import NAMES, Array, Field, Schema, Values, texts
 from latcast.data import Dataset
-from latcast.devices import Target, devices, runtime_of_domain, unit_of_runtime
+from latcast.devices import ISAS, Target, devices, runtime_of_domain, unit_of_runtime
 from latcast.math.one_thread import in_one_blas_thread
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
@@ -33,6 +33,8 @@ from ._targets import TargetFeatures
 from ._work import CLASSES, FEATURES, class_of, places, taken, widened
 
 Floats = npt.NDArray[np.float64]
+
+_ISAS = tuple(f"isa_{name}" for name in ISAS)
 
 # --- the file ---------------------------------------------------------------------------------
 
@@ -289,6 +291,10 @@ class Joint(Model):
         else:
             note = _unmeasured(facts, tuple(self.domains))
         ways, faster = self._of_domain(facts.domain, facts.precision)
+        if near is None and self._is_of_new_isa(facts):
+            # Errors on other kinds of CPUs tell nothing of this one: all domains' do.
+            ways = {key: scores for key, scores in ways.items() if not key[0]}
+            note += ", none of which has its instruction set"
         new = JointPredictor.of(
             facts,
             prior,
@@ -309,6 +315,26 @@ class Joint(Model):
         card["notes"] = [*question.notes, note]
         new.become(Fitted(None, question.target, {}, new.intervals(), card, self.quantity))
         return new
+
+    def _is_of_new_isa(self, target: TargetFacts) -> bool:
+        """Whether a CPU's runtime was measured on CPUs of other instruction sets alone."""
+        own = {name for name in _ISAS if target.facts.get(name)}
+        measured = self._isas.get(target.domain, set())
+        return bool(own and measured) and not own & measured
+
+    @cached_property
+    def _isas(self) -> dict[str, set[str]]:
+        """Facts of instruction sets that any measured CPU has, by domain."""
+        features = self._model.learnt.features
+        columns = {n: features.facts.index(n) for n in _ISAS if n in features.facts}
+        found: dict[str, set[str]] = {}
+        for (*_, domain, _), place in zip(self._known.targets, self._known.places, strict=True):
+            own = {
+                name for name, n in columns.items()
+                if place[n] * features.deviations[n] + features.means[n] > 0.5  # a flag is 0 or 1
+            }  # fmt: skip
+            found.setdefault(domain, set()).update(own)
+        return found
 
     @cached_property
     def _of_domains(self) -> dict[tuple[str, str], tuple[Scores, Mapping[str, Faster]]]:

@@ -13,6 +13,7 @@ from latcast.devices import (
     RANGES,
     Device,
     Target,
+    check_runs,
     devices,
     runs_pytorch,
     runtime_names,
@@ -95,7 +96,8 @@ class Question:
                 the domains tell.
 
         Raises:
-            ValueError: the chip has no part that the runtime runs on, or as :func:`varied`.
+            ValueError: the chip has no part that the runtime runs on, it has fewer cores than
+                threads, or as :func:`varied`.
         """
         notes, is_asked = [], precision is not None
         if runtime is None:
@@ -112,7 +114,7 @@ class Question:
             precision = measured[0] if measured and "fp32" not in measured else "fp32"
             if precision != "fp32":
                 notes.append(f"no precision is asked for: the forecast is for {precision}")
-        found = unit(device, part)
+        found = _part(device, part, runtime, threads)
         if threads and part != "cpu":
             notes.append(f"threads are of CPUs: {threads} of them change nothing on {found.name}")
         notes += _notes_of_part(device, found, runtime, domain, precision)
@@ -202,6 +204,22 @@ def varied(device: Device, figure: str, value: float) -> Device:
         for c in device.clusters
     )
     return replace(device, clock_ghz=value, clusters=clusters, **_peaks(device, by))
+
+
+def _part(device: Device, part: str, runtime: str, threads: int) -> Device:
+    """The part of a chip that a runtime runs on with so many threads.
+
+    Raises:
+        ValueError: there is none, the runtime has no code for it, or it has fewer cores.
+    """
+    found = unit(device, part)
+    check_runs(runtime, found)
+    if part == "cpu" and threads > found.cores:
+        raise ValueError(
+            f"threads must be at most the {found.cores} cores of {found.name}; got {threads}: "
+            "more than one a core are not forecast"
+        )
+    return found
 
 
 def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> str:
