@@ -123,11 +123,13 @@ def _hey(
     rows = [line.split(",") for line in text.splitlines()[1:] if line.count(",") >= 7]
     # Columns of hey: response-time, …, status code, offset from the start.
     times = sorted(1e3 * float(row[0]) for row in rows)
-    failed = sum(row[6] != "200" for row in rows)
+    failed = [f"{row[6]} after {float(row[7]):.1f} s" for row in rows if row[6] != "200"]
     if not times:
         sys.exit(f"hey has no answers: {text[:500]}")
     p50, p99 = (times[int(share * (len(times) - 1))] for share in (0.5, 0.99))
-    return len(times) / seconds, p50, p99, times[-1], len(times), failed
+    if failed:
+        print(f"failed: {', '.join(failed[:8])}")
+    return len(times) / seconds, p50, p99, times[-1], len(times), len(failed)
 
 
 @contextlib.contextmanager

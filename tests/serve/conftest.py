@@ -54,8 +54,8 @@ class Served:
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", self.log):
-                # Whoever reads the address may ask it.
                 self.port = int(found[1])
+                # Who is told the address may ask at once.
                 assert self.ask("GET", "/healthz").status == 200
                 return
             time.sleep(0.1)

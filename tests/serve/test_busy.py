@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the service needs latcast[serve]")
 
+from latcast import __version__
 from latcast.serve import client as client_module
 from latcast.serve.calls import BusyError
 from latcast.serve.client import Client, ServerError
@@ -216,6 +218,8 @@ def busy() -> Iterator[Any]:
             if is_busy:
                 self.send_header("retry-after", server.retry)
             self.send_header("content-length", str(len(content)))
+            if server.version is not None:
+                self.send_header("x-latcast-version", server.version)
             self.end_headers()
             self.wfile.write(content)
 
@@ -227,7 +231,7 @@ def busy() -> Iterator[Any]:
     server: Any = HTTPServer(("127.0.0.1", 0), Handler)
     server.bodies, server.times, server.status, server.retry = [], 2, 503, "7"
     server.busy = {"schema": "latcast/error", "version": 1, "error": "busy", "exit_code": 1}
-    server.answer = {"id": "x"}
+    server.answer, server.version = {"id": "x"}, None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -283,3 +287,31 @@ def test_a_client_asks_once_where_it_is_not_told_to_ask_again(
             client_of(busy).jobs()
         assert len(busy.bodies) == 1
     assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("version", "text"),
+    [
+        ("9.8", f"is latcast 9.8, this client {__version__}: install the same version on both"),
+        (None, "is latcast of an earlier version, this client"),
+        (__version__, f"and this client are latcast {__version__}"),
+    ],
+)
+def test_a_client_says_that_a_server_is_of_another_version(
+    busy: Any, version: str | None, text: str
+) -> None:
+    busy.times, busy.version = 0, version
+    busy.answer = {"schema": "latcast/devices", "version": 99, "devices": []}
+    with pytest.raises(ServerError, match=re.escape(text)) as error:
+        client_of(busy).devices()
+    assert "must be of version" in str(error.value)
+
+
+@pytest.mark.parametrize(("version", "is_told"), [("9.8", True), (__version__, False)])
+def test_a_request_that_a_server_of_another_version_does_not_know(
+    busy: Any, version: str, is_told: bool
+) -> None:
+    busy.version, busy.status, busy.retry = version, 422, "x"
+    with pytest.raises(ServerError, match="busy") as error:
+        client_of(busy).devices()
+    assert ("install the same version" in str(error.value)) == is_told

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ from latcast.serve.workers import Workers
 
 def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Worker:
-        pid, tries, has_ended = 1, 0, False
+        pid, tries = 1, 0
 
-        def __init__(self) -> None:
+        def __init__(self, _: object) -> None:
             Worker.tries += 1
             if Worker.tries == 1:
                 raise OSError("no more processes")
@@ -57,9 +59,9 @@ def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
     monkeypatch: pytest.MonkeyPatch, status: int, is_full: bool
 ) -> None:
     class Worker:
-        pid, answered, has_ended = 1, 0, False
+        pid, answered = 1, 0
 
-        def __init__(self) -> None:
+        def __init__(self, _: object) -> None:
             self.is_full = False
 
         def set_up(self, _: object) -> None:
@@ -85,10 +87,10 @@ def test_a_worker_is_replaced_for_what_it_holds_and_not_for_its_answer(
 
 def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyPatch) -> None:
     class Worker:
-        pid, answered, is_full, has_ended = 1, 0, False, False
+        pid, answered, is_full = 1, 0, False
         made = 0
 
-        def __init__(self) -> None:
+        def __init__(self, _: object) -> None:
             Worker.made += 1
             self.name = str(Worker.made)
 
@@ -113,24 +115,74 @@ def test_the_worker_that_answered_last_is_asked_next(monkeypatch: pytest.MonkeyP
     assert len(asyncio.run(ask())) == 1
 
 
-@pytest.mark.slow
-def test_a_worker_that_ends_with_nothing_to_do_costs_no_request(tmp_path: Path) -> None:
-    setup = {"folder": str(tmp_path), "devices": [], "memory_bytes": 2**31, "file_bytes": 2**20}
+# A process that answers everything alike. The second one closes its input after it has started.
+_LIGHT = """
+import json, os, sys, time
+print("{}", flush=True)
+sys.stdin.readline()
+if %d and not os.path.exists(%r):
+    os.close(0)
+    open(%r, "w").close()
+    time.sleep(600)
+for _ in sys.stdin:
+    print(json.dumps({"status": 200, "body": "{}", "is_full": False}), flush=True)
+"""
 
-    async def ask() -> tuple[Answer, int]:
-        workers = Workers(1, setup)
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_request_that_a_dead_worker_never_took_is_another_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closes: bool
+) -> None:
+    marked = str(tmp_path / "marked")
+    monkeypatch.setattr(workers_module, "_START", _LIGHT % (closes, marked, marked))
+
+    async def ask() -> Answer:
+        workers = Workers(1, {})
+        await workers.start()
         try:
-            await workers.start()
-            (pid,) = workers.pids
-            os.kill(pid, signal.SIGKILL)
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-            return await workers.ask({"call": "unheard of"}), workers.restarts
+            if closes:
+                await asyncio.to_thread(wait_for, lambda: Path(marked).exists())
+            else:
+                kill(workers.pids[0])
+            return await asyncio.wait_for(workers.ask({}), 300)
         finally:
             workers.close()
 
-    answer, restarts = asyncio.run(ask())
-    assert "SIGKILL" not in answer.body
-    assert restarts == 1
+    assert asyncio.run(ask()).status == 200
+
+
+def test_an_idle_worker_that_dies_is_replaced_before_anybody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers_module, "_START", _LIGHT % (False, "", ""))
+
+    async def replaced() -> tuple[list[int], list[int]]:
+        workers = Workers(1, {})
+        await workers.start()
+        try:
+            before = workers.pids
+            kill(before[0])
+            async with asyncio.timeout(300):
+                while workers.restarts == 0 or workers._line.idle == 0:
+                    await asyncio.sleep(0.01)
+            return before, workers.pids
+        finally:
+            workers.close()
+
+    before, after = asyncio.run(replaced())
+    assert len(after) == 1
+    assert before != after
+
+
+def kill(pid: int) -> None:
+    """End a process of this one, and return when it has ended."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def wait_for(found: Callable[[], bool]) -> None:
+    while not found():
+        time.sleep(0.01)
 
 
 def test_a_process_is_full_by_what_it_still_holds() -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import webbrowser
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -46,7 +47,11 @@ def explore(
 
     folder = state or Path(tempfile.mkdtemp(prefix="latcast-explore-"))
 
+    starting = ExitStack()
+    starting.enter_context(console.progress("starting"))
+
     def told(line: str) -> None:
+        starting.close()
         url = next(word for word in line.split() if word.startswith("http"))
         threading.Thread(target=begin, args=(url,), daemon=True).start()
 
@@ -65,6 +70,7 @@ def explore(
     try:
         run(Settings(host, port, folder), devices or (), told)
     finally:
+        starting.close()
         if state is None:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -110,8 +111,14 @@ def serve(
         require(package, "serve", "serving")
     from latcast.serve.running import run
 
-    console.note("the service starts its workers")
-    run(settings, devices or (), console.note)
+    with ExitStack() as starting:
+        starting.enter_context(console.progress("starting"))
+
+        def begun(line: str) -> None:
+            starting.close()
+            console.note(line)
+
+        run(settings, devices or (), begun)
 
 
 def _add_key(console: Console, access: Access) -> None:

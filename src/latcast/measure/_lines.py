@@ -30,13 +30,18 @@ class LineProcess:
     Args:
         command: program and arguments.
         environment: of the process; this one's by default.
+        ended: called once the process has ended, by a thread of its own.
 
     Raises:
         OSError: it cannot be started.
     """
 
     def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         # Its error output is kept in a file: a pipe that nobody reads would block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
@@ -59,7 +64,8 @@ class LineProcess:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._sending = threading.Lock()
         assert self._process.stdout is not None
-        reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        given = self._process.stdout, ended
+        reader = threading.Thread(target=self._read, args=given, daemon=True)
         reader.start()
 
     @property
@@ -69,7 +75,7 @@ class LineProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has ended, by itself or by a signal."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def send(self, request: Mapping[str, Any]) -> None:
@@ -128,13 +134,15 @@ class LineProcess:
                     stream.close()
         self._errors.close()
 
-    def _read(self, source: IO[str]) -> None:
+    def _read(self, source: IO[str], ended: Callable[[], None] | None) -> None:
         try:
             for line in source:
                 self._lines.put(line)
         except ValueError:  # closed while reading: nobody waits for more
             pass
         self._lines.put(None)
+        if ended is not None:
+            ended()
 
 
 Tell = Callable[[Any], None]

@@ -64,6 +64,16 @@ KEPT_KEYS = {
     "unsupported_share": "uncosted_share",
 }
 
+# Class -> key that was added to it after records of its schema's version had been written -> what
+# stands for it in those. A key that is added has to stand here, or have a default.
+ADDED_KEYS: dict[str, dict[str, Any]] = {
+    "Adaptation": {"unstable": None, "unit": None},
+    "Evaluation": {"unstable": 0, "metrics_weighted": None, "unit": None},
+    "ForecastKernel": {"inputs": [], "out_shape": None, "param_bytes": None},
+    "InspectedKernel": {"inputs": [], "out_shape": None},
+    "Training": {"unstable": None},
+}
+
 T = TypeVar("T")
 
 
@@ -92,6 +102,8 @@ def read_fields(cls: type[T], data: Any, path: str = "") -> T:
         place = f"{path}.{key}" if path else key
         if key in data:
             values[name] = _value(hint, data[key], place)
+        elif key in (added := ADDED_KEYS.get(cls.__name__, {})):
+            values[name] = _value(hint, added[key], place)
         elif not is_optional:
             raise ValueError(f"{place} is missing in the JSON of a {cls.__name__}")
     return cls(**values)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from latcast import __version__
 from latcast._files import STDIN, check_file
 from latcast.report.record import Record, read_record
 
@@ -42,6 +43,10 @@ _ENDED = ("done", "failed", "cancelled")
 # Answers after which a request may be sent again, and the longest pause before it is, s.
 _BUSY = (429, 503)
 _MAX_PAUSE_S = 30
+# Of an answer: the version of the latcast that serves.
+_VERSION = "x-latcast-version"
+# Answers to what a service of another version may not know: a path, a field, a name.
+_UNKNOWN = (404, 405, 422)
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -107,6 +112,8 @@ class Client:
         self.url, self._parts, self._timeout_s = url, parts, timeout_s
         self._key = os.environ.get(KEY_VARIABLE) if key is None else key
         self._retries = retries
+        # Version of the latcast that answered last.
+        self._served_by: str | None = None
 
     def __repr__(self) -> str:
         """The address that it asks; the key is not shown."""
@@ -273,7 +280,7 @@ class Client:
         rows = [{**self._networks(n), "latency_ms": ms} for n, ms in measured.items()]
         asked = {"device": _device(device), "measurements": rows, **options}
         found = self._ask("POST", "/v1/adapt", asked)
-        return AdaptedModel(found["model"], read_record(found["adaptation"]))  # type: ignore[arg-type]
+        return AdaptedModel(found["model"], self._read(found["adaptation"]))
 
     # --- jobs -----------------------------------------------------------------------------------
 
@@ -357,7 +364,7 @@ class Client:
             raise ServerError(f"the job {id} was cancelled")
         if job["state"] == "failed":
             raise ServerError(job["result"]["error"], job["result"]["exit_code"])
-        return read_record(job["result"])
+        return self._read(job["result"])
 
     # --- files ----------------------------------------------------------------------------------
 
@@ -396,7 +403,7 @@ class Client:
     def _send_network(self, path: Path, options: Mapping[str, Any]) -> tuple[str, Any]:
         fields = {"name": str(path), "options": json.dumps(_plain(options))}
         found = self._post_file("/v1/networks", path, fields)
-        return found["id"], read_record(found["inspection"])
+        return found["id"], self._read(found["inspection"])
 
     def _networks(self, networks: Any) -> dict[str, Any]:
         """How a request names what is forecast."""
@@ -431,10 +438,32 @@ class Client:
 
     def _list(self, what: str, **options: str | None) -> Record:
         given = {k: v for k, v in options.items() if v is not None}
-        return read_record(self._ask("GET", f"/v1/{what}?{urlencode(given)}"))
+        found: Record = self._read(self._ask("GET", f"/v1/{what}?{urlencode(given)}"))
+        return found
 
     def _record(self, call: str, asked: Mapping[str, Any]) -> Any:
-        return read_record(self._ask("POST", f"/v1/{call}", _plain(asked)))
+        return self._read(self._ask("POST", f"/v1/{call}", _plain(asked)))
+
+    def _read(self, data: Mapping[str, Any]) -> Any:
+        """The record of an answer.
+
+        Raises:
+            ServerError: this latcast cannot read it, as the service may be of another version.
+        """
+        try:
+            return read_record(data)
+        except ValueError as error:
+            raise ServerError(f"{error} ({self._versions()})") from error
+
+    def _versions(self) -> str:
+        """Which versions meet, and what to do where they differ."""
+        theirs = self._served_by or "of an earlier version"
+        if theirs == __version__:
+            return f"the server {self.url} and this client are latcast {theirs}"
+        return (
+            f"the server {self.url} is latcast {theirs}, this client {__version__}: install the "
+            "same version on both"
+        )
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
@@ -507,10 +536,16 @@ class Client:
                 answer = connection.getresponse()
                 status, content = answer.status, answer.read()
                 again = answer.getheader("retry-after", "")
+                self._served_by = answer.getheader(_VERSION)
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
                 raise ServerError(f"the server {self.url} does not answer: {reason}") from error
-        return _read(status, content, self.url, int(again) if again.isdecimal() else None)
+        try:
+            return _read(status, content, self.url, int(again) if again.isdecimal() else None)
+        except ServerError as error:
+            if status in _UNKNOWN and self._served_by not in (None, __version__):
+                error.args = (f"{error} ({self._versions()})",)
+            raise
 
 
 def _read(status: int, content: bytes, url: str, retry_s: int | None) -> Any:

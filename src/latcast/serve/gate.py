@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 
-from latcast import _limits
+from latcast import __version__, _limits
 
 from .calls import Answer, BusyError, refusal
 from .settings import Keys, Settings
@@ -36,6 +36,7 @@ _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UPLOADS = ("/v1/networks", "/v1/datasets")
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 _HEADERS = (
+    (b"x-latcast-version", __version__.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),

@@ -27,7 +27,7 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
     Args:
         settings: of the service.
         devices: files of further devices, for its processes.
-        tell: called with a line for the user, once the service answers.
+        tell: called with a line for the user once the service answers.
 
     Raises:
         OSError: nobody can listen there.
@@ -49,28 +49,34 @@ def run(settings: Settings, devices: Sequence[Path], tell: Callable[[str], None]
             timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=30, lifespan="on",
             h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
+        line = f"latcast serves {settings.url} (state in {settings.state}); ctrl-C ends it"
         # A signal ends the server, which raises it again when all is done: that is no failure.
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         try:
-            ready = f"latcast serves {settings.url} (state in {settings.state}); ctrl-C ends it"
-            _Server(config, lambda: tell(ready)).run(sockets=[listening])
+            _Server(config, lambda: tell(line)).run(sockets=[listening])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):
-    """A server that calls a function once it answers; its workers take seconds to be warm."""
+    """A server that says when it answers: its workers are warm, and its socket takes requests.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    Args:
+        config: of the server.
+        begun: called then.
+    """
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._begun = begun
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start what the application needs, listen, and say so."""
         await super().startup(sockets)
         if self.started:
-            self._ready()
+            self._begun()
 
 
 @contextmanager

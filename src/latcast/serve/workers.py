@@ -1,13 +1,15 @@
 """Warm worker processes for requests about files that anybody may have made.
 
 A worker answers one request at a time, under limits of memory and CPU time; one that takes too long
-is killed, and one that has died is replaced. That costs the request that it had, and nothing else.
+is killed, and one that has died is replaced. That costs the request that it had, and nothing else:
+a request that a dead worker never took is another worker's.
 :class:`Workers` is the service's side, :func:`main` what happens inside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import math
@@ -15,7 +17,7 @@ import os
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,18 @@ class Workers:
         Raises:
             BusyError: as many as may wait for a worker already, of whom this owner has most.
         """
-        worker = await self._living(owner)
+        while True:
+            worker = await self._line.get(owner)
+            with contextlib.suppress(_GoneError):
+                return await self._answer(worker, request, owner)
+            log.warning("a worker process had ended: its request is given to another one")
+
+    async def _answer(self, worker: _Worker, request: Mapping[str, Any], owner: str) -> Answer:
+        """The answer of a worker, which is put back into the line or replaced.
+
+        Raises:
+            _GoneError: it had ended before it took the request.
+        """
         found = None
         try:
             found = await asyncio.to_thread(worker.ask, request, self._work_s)
@@ -100,18 +113,16 @@ class Workers:
                 self._line.put(worker)
         return found
 
-    async def _living(self, owner: str) -> _Worker:
-        """A worker for an owner; those that ended while they had nothing to do are replaced."""
-        while (worker := await self._line.get(owner)).has_ended:
-            log.warning("worker process %d has ended without a request; it is replaced", worker.pid)
-            self._line.leave(owner)
-            self._replace(worker)
-        return worker
-
     def _replace(self, worker: _Worker) -> None:
         self._end(worker)
         self.restarts += 1
         self._begin()
+
+    def _ended(self, worker: _Worker) -> None:
+        """Replace a worker that ended while nobody asked it: the next request need not wait."""
+        if not self._is_closed and self._line.drop(worker):
+            log.warning("a worker process ended while it was idle, and is replaced")
+            self._replace(worker)
 
     def close(self) -> None:
         """End all processes, whatever they are doing."""
@@ -133,13 +144,19 @@ class Workers:
         task.add_done_callback(self._tasks.discard)
 
     async def _started(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def ended(worker: _Worker) -> None:  # called by a thread of the worker
+            with contextlib.suppress(RuntimeError):  # the service has ended, too
+                loop.call_soon_threadsafe(self._ended, worker)
+
         while not self._is_closed:
             worker = None
             try:
-                worker = _Worker()
+                worker = _Worker(ended)
                 self._all.add(worker)
                 await asyncio.to_thread(worker.set_up, self._setup)
-            except (_DiedError, OSError) as error:
+            except (_DiedError, _GoneError, OSError) as error:
                 log.error("a worker process does not start: %s", error)
                 if worker is not None:
                     self._end(worker)
@@ -226,6 +243,13 @@ class _Line:
         if not places:
             self._places.pop(owner, None)
 
+    def drop(self, worker: _Worker) -> bool:
+        """Take a worker out, and tell whether it was free."""
+        if worker not in self._idle:
+            return False
+        self._idle.remove(worker)
+        return True
+
     def put(self, worker: _Worker) -> None:
         """Give a worker to who is next, or keep it until somebody comes."""
         if not self._places:
@@ -254,23 +278,27 @@ class _DiedError(Exception):
         self.status = status
 
 
-class _Worker:
-    """A worker process, seen from the service."""
+class _GoneError(Exception):
+    """The worker had ended before it took the request."""
 
-    def __init__(self) -> None:
+
+class _Worker:
+    """A worker process, seen from the service.
+
+    Args:
+        ended: called with this worker once its process has ended, by a thread of its own.
+    """
+
+    def __init__(self, ended: Callable[[_Worker], None]) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LATCAST_KEY")}
         self._lines = LineProcess(
-            [sys.executable, "-P", "-c", _START], environment=environment
+            [sys.executable, "-P", "-c", _START], environment=environment,
+            ended=lambda: ended(self),
         )  # fmt: skip
         self.pid = self._lines.pid
         self.answered, self._cpu_s = 0, 0.0
         # Whether it holds so much memory that the next request may lack it.
         self.is_full = False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether there is no process any more."""
-        return self._lines.has_ended
 
     def set_up(self, setup: Mapping[str, Any]) -> None:
         """Tell it its limits, and wait until it is warm.
@@ -289,9 +317,12 @@ class _Worker:
             seconds: to wait for it.
 
         Raises:
+            _GoneError: the process had ended before; the request may be another one's.
             _DiedError: there was none in time, or the process ended.
         """
         self.answered += 1
+        if self._lines.has_ended:
+            raise _GoneError
         found = self._exchange(request, seconds)
         self.is_full = found.pop("is_full")
         return Answer(**found)
@@ -307,8 +338,8 @@ class _Worker:
             raise _DiedError(
                 f"the request must be answered within {seconds:g} s; it was not, and was ended", 504
             ) from None
-        except BrokenPipeError:
-            line = None
+        except BrokenPipeError:  # a line that is not read to its end is not begun
+            raise _GoneError from None
         if line is None:
             raise _DiedError(self._obituary(), 500)
         found: dict[str, Any] = json.loads(line)
