@@ -14,7 +14,6 @@ from latcast.report.record import RECORDS, Failure, _dataclasses, read_record, r
 from tests.makers.records import example
 from tests.report.test_every_record import OWN
 
-
 # Schema and version -> keys that each record of it has had from the first one on.
 FIRST_KEYS = Path(__file__).parent / "first_keys.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from latcast.models.resolve import UnresolvedError
 from latcast.search.which import DeviceAnswer, answer_of
 from latcast.search.which import _notes_of_measured as notes_of_measured
 from latcast.search.which import _Wanted as Wanted
-from latcast.search.within_budget import GraphKernels
+from latcast.search.within_budget import GraphKernels, KernelTotals
 
 PLANNED = """[next]
 title = "Next GPU"
@@ -74,9 +75,9 @@ def test_all_targets_at_once_are_answered_as_one_by_one(batch: int) -> None:
     """CPUs of one core and of many, GPUs with learnt efficiencies, chips that were measured."""
     names = ["raspberry-pi-4", "epyc-9654", "rtx-4090", "tesla-v100", "rk3588-npu", "titan-rtx"]
     graph = network().with_batch(batch)
-    kernels, reasons = GraphKernels(graph), list[str]()
+    kernels = GraphKernels(graph)
     wanted = Wanted([devices()[n] for n in names], None, None, None, None)
-    found = wanted.resolved(batch, reasons)
+    found, _ = wanted.resolved(batch)
     together = {a.target: a for a in library.which(graph, 2.0, devices=names).targets}
     assert len(together) == len(found) > 40
     for one in found:
@@ -85,6 +86,32 @@ def test_all_targets_at_once_are_answered_as_one_by_one(batch: int) -> None:
         for name in ("latency_ms", "lower_ms", "upper_ms", "probability"):
             assert getattr(answer, name) == pytest.approx(getattr(other, name), rel=1e-9)
         assert (answer.basis, answer.memory_bytes) == (other.basis, other.memory_bytes)
+
+
+def test_what_does_not_change_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for all targets that fuse alike; by a server, predictors for all networks."""
+    made, names = list[str](), ["rtx-4090", "rtx-3090"]
+
+    def counted(name: str, function: Any) -> Any:
+        def count(*args: Any) -> Any:
+            made.append(name)
+            return function(*args)
+
+        return count
+
+    which_module = sys.modules["latcast.search.which"]  # whose function has its name
+    monkeypatch.setattr(Wanted, "resolved", counted("predictors", Wanted.resolved))
+    monkeypatch.setattr(KernelTotals, "of", counted("memory", KernelTotals.of))
+    which_module.resolved.keep(2)
+    try:
+        found = [library.which(network().with_batch(b), 2.0, devices=names) for b in (1, 1, 2)]
+    finally:
+        which_module.resolved.keep(0)
+    assert found[0] == found[1] != found[2]
+    assert made.count("predictors") == 2
+    runs = {t.target.partition("/")[2] for t in found[0].targets}
+    assert made.count("memory") <= 3 * len(runs) < 3 * len(found[0].targets)
+    assert found[0] == library.which(network(), 2.0, devices=names)
 
 
 def test_answers_are_those_of_a_forecast() -> None:

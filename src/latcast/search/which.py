@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from latcast._names import unknown_name
+from latcast._remembered import remembering
 from latcast.devices import (
     PRECISIONS,
     Device,
@@ -309,19 +310,18 @@ def which(
     options = ReadOptions(batch, shapes or {}, batch_axis, trip_count)
     graph = network if isinstance(network, Graph) else read_with(network, options)
     kernels = GraphKernels(graph)
-    reasons: list[str] = []
     notes = list(graph.notes)
     if precisions is None and kernels.is_int8:
         # Its kernels are of integers on any target: those in floats are answers to another file.
         wanted = replace(wanted, precisions=[INT8])
         notes.append(f"the network is in {INT8}: targets in other precisions are left out")
-    predictors = wanted.resolved(graph.batch or batch or 1, reasons)
+    predictors, reasons = resolved(wanted, graph.batch or batch or 1)
     answers = list(_answers(predictors, kernels, max_latency_ms, coverage))
     if kernels.is_int8:
         notes += _notes_of_int8(predictors, wanted, is_asked=precisions is not None)
     if not answers:
-        reasons += notes[len(graph.notes) :]
-        why = f" ({reasons[0]})" if reasons else ""
+        whys = [*reasons, *notes[len(graph.notes) :]]
+        why = f" ({whys[0]})" if whys else ""
         raise UnresolvedError(wanted.unmet(graph.batch or batch or 1) + why)
     order = {name: n for n, name in enumerate(CHANCES)}
     answers.sort(key=lambda a: (order[a.chance], -a.probability, a.latency_ms))
@@ -331,10 +331,9 @@ def which(
         notes.append(f"the cost of {', '.join(sorted(unsupported))} is not known and is estimated")
     is_open = precisions is None and not kernels.is_int8
     notes += _notes_of(answers, of_devices=devices is not None, of_precisions=is_open)
-    name = name_of(network)
     is_met = order[answers[0].chance] <= order[at_least]
     ranking = DeviceRanking(
-        name, max_latency_ms, graph.batch, coverage, at_least, is_met,
+        name_of(network), max_latency_ms, graph.batch, coverage, at_least, is_met,
         {n: counts[n] for n in CHANCES}, tuple(answers), tuple(notes),
     )  # fmt: skip
     told = Counter(_verdict(each) for each in _by_device(answers).values())
@@ -436,16 +435,16 @@ def _devices(names: Sequence[str] | None) -> list[Device]:
 class _Wanted:
     """Devices, and what is asked of their targets; None where nothing is said."""
 
-    devices: Sequence[Device]
+    devices: Sequence[Device] = field(repr=False)
     runtimes: Sequence[str] | None
     precisions: Sequence[str] | None
     batch: int | None
     threads: int | None
 
-    def resolved(self, batch: int, reasons: list[str]) -> list[Resolved]:
-        """Predictors of all targets of a batch; why others have none is added to ``reasons``."""
+    def resolved(self, batch: int) -> tuple[list[Resolved], list[str]]:
+        """Predictors of all targets of a batch, and why others have none."""
         joint: Joint = open_shipped(JOINT, "joint")
-        domains, questions = joint.domains, list[Question]()
+        domains, questions, reasons = joint.domains, list[Question](), list[str]()
         for device in self.devices:
             for runtime, precision in self._measured(device, domains):
                 try:
@@ -462,7 +461,7 @@ class _Wanted:
             for predictor in joint.predictors(questions[start : start + _AT_ONCE]):
                 basis: Basis = "measurements" if predictor.card["rows"] else "specification"
                 found.append(Resolved(predictor.target.device, predictor, basis))
-        return found
+        return found, reasons
 
     def _shipped(self, batch: int) -> Iterator[Resolved]:
         """Yield shipped models of one target that know networks, or whose runtime is named.
@@ -516,7 +515,7 @@ class _Wanted:
         """Return the message that no target is as asked for: what there is, and what to do."""
         anything = replace(self, runtimes=None, precisions=None, threads=None)
         found: dict[str, set[str]] = {}
-        for each in anything.resolved(batch, []):
+        for each in resolved(anything, batch)[0]:
             target = each.predictor.target
             found.setdefault(public_runtime(target.runtime), set()).add(target.precision)
         what = "; ".join(f"{name} in {', '.join(sorted(found[name]))}" for name in sorted(found))
@@ -534,6 +533,12 @@ class _Wanted:
             f"{on} there is {what}: ask for one of these (--runtime, --precision), or leave both "
             "out to ask all"
         )
+
+
+@remembering(lambda wanted, batch: (batch, repr(wanted), *(d.name for d in wanted.devices)))
+def resolved(wanted: _Wanted, batch: int) -> tuple[list[Resolved], list[str]]:
+    """Predictors of all targets, and why others have none: the same while the catalogue is."""
+    return wanted.resolved(batch)
 
 
 def _computes(device: Device, part: str, precision: str) -> bool:

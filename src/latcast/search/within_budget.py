@@ -178,6 +178,8 @@ class GraphKernels:
         self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
         self._activations = graph.peak_activation_bytes
         self._known: dict[tuple[int, str, bool], Networks] = {}
+        # Thousands of targets are of some dozen runtimes and precisions.
+        self._bytes: dict[tuple[int, str, str], int] = {}
 
     @cached_property
     def _in_floats(self) -> GraphKernels:
@@ -189,9 +191,13 @@ class GraphKernels:
             return self._in_floats.memory_bytes(found)
         target = found.predictor.target
         width = target.precision if self._is_whole else "fp32"
-        kernels = KernelTotals.of(self.of(found))
-        memory = memory_bytes(self._activations, self._params, width, target.runtime, kernels)
-        return int(memory[0])
+        kernels = self.of(found)
+        key = (id(kernels), width, target.runtime)
+        if key not in self._bytes:
+            held, totals = self._activations, KernelTotals.of(kernels)
+            memory = memory_bytes(held, self._params, width, target.runtime, totals)
+            self._bytes[key] = int(memory[0])
+        return self._bytes[key]
 
     def of(self, found: Resolved) -> Networks:
         """Return the kernels that a predictor's target runs."""

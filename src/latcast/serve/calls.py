@@ -349,20 +349,24 @@ CALLS: Mapping[str, Callable[[Asked], Record | dict[str, Any]]] = {
 # --- a warm process -----------------------------------------------------------------------------
 
 
-def warm(graphs: int = 8, predictors: int = 512) -> None:
+def warm(graphs: int = 8, predictors: int = 512, rankings: int = 2) -> None:
     """Load what most requests need, and remember what does not change between them.
 
     Args:
         graphs: networks of files to remember; those that were asked for last are kept.
         predictors: predictors of targets to remember; those that were asked for last are kept.
+        rankings: sets of predictors that devices are ranked by to remember; all targets of the
+            catalogue's devices are 5,000.
     """
     from latcast.graph.read import read_with
     from latcast.models.forecast import forecast
     from latcast.models.resolve import resolve
+    from latcast.search.which import resolved
     from latcast.spaces import space
 
     read_with.keep(graphs)
     resolve.keep(predictors)
+    resolved.keep(rankings)
     archs = space(WARM_SPACE).sample(1, seed=0)
     for given in (archs, archs.to_dicts()):  # of a space that is named, and that is not
         forecast(given, WARM_DEVICES)
