@@ -132,7 +132,8 @@ def run_side_by_side(
 ) -> dict[Path, Exception]:
     """Make the runs that several campaigns lack, of other hosts each, at the same time.
 
-    A campaign that fails does not stop the others. An interruption lets the runs in flight end.
+    A campaign that fails does not stop the others. An interruption lets the runs in
+    flight end, but for sustained ones.
 
     Args:
         paths: the campaigns' files.

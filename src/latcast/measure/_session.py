@@ -95,7 +95,7 @@ def run(
         on: the host or hosts of the campaign's plan, where they have been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run, and where a host is lost, comes back or is left out.
-        stop: no run is begun any more once it is set.
+        stop: no run is begun any more once it is set, and sustained ones in flight are ended.
         sustains: make the plan's sustained runs as well, which no time budget counts.
 
     Raises:
@@ -331,12 +331,14 @@ class _Session:
                 return self._outcomes.get(timeout=_LOOK_S)
 
     def _watch(self, is_over: Event) -> None:
-        """Once it is to stop, wait for nothing but the runs in flight: this thread may wait."""
+        """Once it is to stop, wait for nothing but short runs in flight: this thread may wait."""
         while not is_over.is_set():
             if not self._stop.wait(_LOOK_S):
                 continue
             for board in list(self._boards):
                 board.host.stop_waiting()
+                if _is_sustained(board):  # half an hour may be left of it
+                    board.retire()
                 if board.text in self._lost:
                     board.host.close()
             is_over.wait(_LOOK_S)
@@ -349,6 +351,10 @@ class _Session:
             self._lost[board.text] = str(outcome)
             self._tell()
             self._submit(board, partial(board.regain, outcome), self._is_back)
+        elif isinstance(outcome, WorkerDiedError) and self._stop.is_set() and _is_sustained(board):
+            board.retire()
+            self._give_back(board)
+            self._go_on(board)
         elif isinstance(outcome, WorkerDiedError) and then == self._record:
             self._bury(board, str(outcome))
         elif isinstance(outcome, Exception):
@@ -501,6 +507,11 @@ class _Session:
                 lost=MappingProxyType(self._lost),
             )
         )
+
+
+def _is_sustained(board: Board) -> bool:
+    """Whether a board makes, or is about to make, a sustained run."""
+    return board.item is not None and board.item.round == SUSTAINED_ROUND
 
 
 def _check_runtime(board: Host, campaign: CampaignFile, plan: Mapping[str, Any], name: str) -> None:

@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -465,6 +465,45 @@ def test_an_interrupted_fleet_waits_for_no_target_whose_phone_is_to_cool(tmp_pat
     with pytest.raises(KeyboardInterrupt):
         measure.run_side_by_side(paths, on_progress=interrupt)
     assert hosts["d"].given_up.is_set()
+
+
+class Sustaining(Simulated):
+    """Its sustained run lasts until its worker is ended."""
+
+    def start(self, target, protocol, own=None):
+        worker, ended, plain = super().start(target, protocol, own), Event(), Worker.ask
+
+        def ask(request, timeout_s):
+            if "sustain_s" not in request:
+                return plain(worker, request, timeout_s)
+            self.begun.set()
+            assert ended.wait(60), "nobody ended it"
+            raise WorkerDiedError("the worker was ended")
+
+        worker.ask, worker.close = ask, ended.set
+        return worker
+
+
+def test_who_interrupts_a_fleet_does_not_wait_for_a_sustained_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(_session, "_LOOK_S", 0.01)
+    Sustaining.begun = Event()
+    monkeypatch.setitem(HOSTS._things, "simulated", Sustaining)
+    plan = Plan(Target("a", "onnxruntime"), ARCHS[:4], Protocol(runs=3), host="simulated:a",
+                sustain_s=1800)  # fmt: skip
+    path = tmp_path / "a"
+    measure.open_or_resume(path, plan).close()
+    stop = Event()
+
+    def stop_then():
+        assert Sustaining.begun.wait(60)
+        stop.set()
+
+    Thread(target=stop_then, daemon=True).start()
+    with measure.CampaignFile.open(path) as campaign:
+        measure.run(campaign, stop=stop)
+        assert campaign.counts()[0] == 3 * 4
+        assert not campaign.sustained_runs()
+        assert not campaign.failures()
 
 
 # --- by the command line --------------------------------------------------------------------------
