@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from pathlib import Path
+
 import pytest
 
 import latcast
 from latcast.graph import GraphBuilder
 from latcast.models import Bayes, Roofline
 from latcast.search import search
+from latcast.search.budgets import BudgetCheck, CheckedBudget
 
 
 def test_devices_and_targets() -> None:
@@ -64,3 +69,25 @@ def test_the_names_of_the_package_are_what_people_use() -> None:
         "Archs", "Client", "Dataset", "Device", "Graph", "InfeasibleError", "LatencyDataset",
         "NetworkDataset", "Quantity", "Target",
     }  # fmt: skip
+
+
+def test_one_thing_is_in_the_singular() -> None:
+    archs = latcast.space("ofa-mobilenet-v3").sample(1, seed=0)
+    assert repr(archs) == "<1 architecture of ofa-mobilenet-v3>"
+    b = GraphBuilder(1)
+    assert repr(b.build(b.global_pool(b.input(8, 4, 4))).named("net")) == "<Graph of 1 layer: net>"
+    budget = CheckedBudget("net", "net.onnx", "pixel-7", 5.0, "likely")
+    assert BudgetCheck("b.toml", False, 0.9, (budget,)).answer() == "0 of 1 latency budget is met."
+
+
+def test_percentages_are_written_alike() -> None:
+    # A space before the sign everywhere, as SI has it; conditions of a campaign are as in old ones.
+    for path in Path(latcast.__file__).parent.rglob("*.py"):
+        found = re.findall(r"\{[^{}]*:[^{}]*%\}", path.read_text())
+        assert not found or path.name == "_results.py", (path, found)
+
+
+def test_what_is_suggested_for_is_asked_alike() -> None:
+    for call in (latcast.suggest, latcast.suggest_for, latcast.suggest_on):
+        samples = inspect.signature(call).parameters["samples"]
+        assert samples.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -69,8 +69,10 @@ max_latency_ms = 10
 def test_budgets_that_are_met_or_not(write: Write, latcast: Any, tmp_path: Path) -> None:
     path = write(BUDGETS)
     junit, markdown = tmp_path / "latency.xml", tmp_path / "summary.md"
-    run = latcast("check", path, "--junit", junit, "--markdown", markdown, "--json",
-                  code=1, partly=True)  # fmt: skip
+    html = tmp_path / "page.html"
+    run = latcast("check", path, "--junit", junit, "--markdown", markdown, "--json", "--html",
+                  html, code=1, partly=True)  # fmt: skip
+    assert "no such file" in html.read_text()
     found = json.loads(run.stdout)
     assert not found["is_met"]
     assert [b["is_met"] for b in found["budgets"]] == [True, False, False]
@@ -126,7 +128,7 @@ def test_a_summary_is_added_to_what_steps_share(
     summary.write_text("before\n")
     latcast("check", path, "--markdown", summary)
     once = summary.read_text()
-    assert once.startswith("### ✅ 1 of 1 latency budgets are met")
+    assert once.startswith("### ✅ 1 of 1 latency budget is met")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     latcast("check", path, "--markdown", summary)
     assert summary.read_text() == once + once
@@ -240,7 +242,7 @@ def test_the_hook_of_pre_commit(write: Write, tmp_path: Path) -> None:
     assert "Passed" in run(*pre_commit, "run")
     write(ONE.replace("5", "0.001"))
     run("git", "add", ".")
-    assert "0 of 1 latency budgets are met" in run(*pre_commit, "run", code=1)
+    assert "0 of 1 latency budget is met" in run(*pre_commit, "run", code=1)
     run("git", "rm", "-q", "--cached", "budgets.toml", "net.onnx")
     assert "Skipped" in run(*pre_commit, "run")
 

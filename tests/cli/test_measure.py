@@ -221,7 +221,7 @@ def test_durations():
 def test_what_the_bar_says():
     progress = Progress(30, 120, 2.0, 45.0, 0.0123, 1, 2, 0.8)
     assert command.describe(progress) == (
-        "120/min, spread 1.2%, 2 redone, 1 failed, LOADED: 0.8 CPUs busy with other work"
+        "120/min, spread 1.2 %, 2 redone, 1 failed, LOADED: 0.8 CPUs busy with other work"
     )
     nothing_yet = replace(progress, runs_per_s=0.0, redone=0, failed=0, other_cpus=None)
     assert command.describe(nothing_yet) == "starting"
@@ -246,9 +246,9 @@ def test_hosts_that_come_and_go_are_told_once():
 
 def test_the_bar_of_a_fleet_tells_the_runs_of_each_host():
     progress = Progress(30, 120, 2.0, 45.0, 0.0123, 0, 0, None, {"ssh:a": 20, "ssh:b": 10})
-    assert _described(progress) == "120/min, spread 1.2%: ssh:a 20, ssh:b 10"
+    assert _described(progress) == "120/min, spread 1.2 %: ssh:a 20, ssh:b 10"
     many = replace(progress, by_host=dict.fromkeys("abcde", 6), left_out={"f": "x"})
-    assert _described(many) == "120/min, spread 1.2%: 5 hosts, left out: f"
+    assert _described(many) == "120/min, spread 1.2 %: 5 hosts, left out: f"
 
 
 @pytest.mark.slow

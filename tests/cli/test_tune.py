@@ -66,7 +66,7 @@ def test_failed_trials_are_noted_beside_json(
     monkeypatch.setattr(Objective, "mae_ms", fails_once)
     run = latcast("tune", dataset, *TABLE, "--trials", 2, "--json")
     assert json.loads(run.stdout)["counts"]["failed"] == 1
-    assert "note: 1 trials failed, the last with penalty" in run.stderr
+    assert "note: 1 trial failed, the last with penalty" in run.stderr
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from latcast.data import ACCURACY, ENERGY_MJ, Dataset, read
 from latcast.data._audited import SEVERITIES, Audited
 from latcast.data.audit import Finding, audit, check_near_zero
-from latcast.data.evidence import evidence_rows
+from latcast.data.evidence import concerned, evidence_rows
 from latcast.devices import Target
 from latcast.spaces import space
 
@@ -257,6 +257,7 @@ def test_drift_is_found_where_it_is() -> None:
     findings = found(changed(measured(3000), slice(1200, 1800), 0.98))
     assert set(findings) == {"drift"}
     (segment,) = findings["drift"].evidence["segments"]
+    assert concerned(findings["drift"]) == segment["rows"]
     assert abs(segment["from"] - 1200) < 40
     assert abs(segment["to"] - 1799) < 40
     assert abs(segment["percent"] + 2) < 0.3
@@ -459,7 +460,7 @@ def test_unstable_rows_and_those_of_a_busy_machine_are_named() -> None:
     slow = replace(data, standard_error=error, reference=level, uncorrected=data.values)
     issues = found(slow)
     assert issues["unstable"].evidence["rows"] == [3, 5, 7]
-    assert "row 3 (± 8%), row 5 (± 8%), row 7 (± unknown)" in issues["unstable"].message
+    assert "row 3 (± 8 %), row 5 (± 8 %), row 7 (± unknown)" in issues["unstable"].message
     assert issues["unstable"].evidence["of_a_busy_machine"] == 1
     assert issues["busy"].evidence["rows"] == [8, 9]
     assert "2.25 to 2.25 times" in issues["busy"].message

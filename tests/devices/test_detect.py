@@ -87,7 +87,7 @@ def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, share: float, b
     monkeypatch.setattr(_host, "_measure", lambda *_: figures)
     found = detect()
     assert (found.bandwidth_gb_s, found.peak_fp32_flops) == (12.3, 1.23e11)
-    assert ("other work left 60% of the CPU time" in found.source) == busy
+    assert ("other work left 60 % of the CPU time" in found.source) == busy
 
 
 def test_what_cannot_be_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

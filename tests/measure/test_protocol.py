@@ -83,7 +83,7 @@ def test_halves_and_references_that_disagree_raise_a_doubt():
     assert doubt.startswith("the run's halves disagree by")
     reference = Scripted(lambda n: 0.004 if n < 6 else 0.005)
     doubts = time_network(steady(0.01), reference, PROTOCOL, 1e-7).doubts
-    assert doubts == ("the reference network disagree by 25.0%",)
+    assert doubts == ("the reference network disagree by 25.0 %",)
 
 
 @pytest.mark.parametrize(

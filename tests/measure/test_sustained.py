@@ -61,7 +61,7 @@ class Machine:
 @pytest.mark.parametrize(
     ("machine", "throttled", "reason"),
     [
-        (Machine(5.0), False, "not slower by more than 3%"),
+        (Machine(5.0), False, "not slower by more than 3 %"),
         (Machine(5.0, 40), True, "the clock fell from 3000 to 1500 MHz"),
         (Machine(5.0, 40, events=3, mhz=None), True, "counted throttling (3)"),
         (Machine(5.0, 40, mhz=None), None, "nor of throttling; meanwhile other programs kept 1.3"),
@@ -150,7 +150,7 @@ def test_sustained_runs_follow_all_others(plan, tmp_path):
         assert network.ratio == pytest.approx(2, rel=0.02)
         assert network.slower_after_s == pytest.approx(40, abs=3)
     assert record.to_dict()["sustained"][0]["series"][-1]["clock_mhz"] == 1500
-    assert "throttled, +100% after" in record.to_text()
+    assert "throttled, +100 % after" in record.to_text()
     assert read_record(record.to_dict()) == record
     figures = [figure.title for figure in record.figures()]
     titles = ["row 0 back to back", "row 0 back to back: clock, MHz"]

@@ -140,7 +140,7 @@ def test_the_reference_network_tells_of_the_machine() -> None:
     a = _dataset(0, facts={"reference network, ms": "4"})
     found = compare(a, _dataset(1, 1.12, facts))
     assert found.reference_ratio == pytest.approx(1.1)
-    assert re.match(r"the reference network explains 8[345]% of the common ratio", found.notes[0])
+    assert re.match(r"the reference network explains 8[345] % of the common ratio", found.notes[0])
     assert [c.condition for c in found.conditions if c.differs] == [
         "machine governor", "reference network, ms",
     ]  # fmt: skip

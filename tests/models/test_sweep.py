@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from latcast.models.sweep import NetworkSweep, SweepPoint
+from latcast.report.axis import Scale, shown_ticks
 from latcast.report.record import read_record
 
 
@@ -49,6 +50,11 @@ def test_targets_of_a_sweep_of_the_batch_are_one_curve() -> None:
     (figure,) = found.figures()
     (series,) = figure.series
     assert (series.name, list(series.x)) == ("gpu/pytorch/fp16", [1, 8])
+    # The batches that were asked for, not round numbers of decades.
+    scale = Scale.of(figure.x, series.x, from_zero=False)
+    assert shown_ticks(scale, figure.x) == [(1, "1"), (8, "8")]
+    many = replace(figure.x, at=range(1, 40))
+    assert len(shown_ticks(Scale.of(many, many.at, from_zero=False), many)) < 8
 
 
 def test_notes_that_differ_in_numbers_are_told_once() -> None:

@@ -68,7 +68,7 @@ def test_adapting_hardly_follows_rows_that_state_their_scatter(kind: str, most: 
     assert found.unstable is None
     weighed, found = adapt_and_score(base(), stated(few))
     assert found.unstable is not None
-    assert found.unstable.startswith(f"{len(BUSY)} of {ROWS} rows are not known to 3%")
+    assert found.unstable.startswith(f"{len(BUSY)} of {ROWS} rows are not known to 3 %")
     assert found.unstable.endswith("they are weighed by their scatter")
     assert off(weighed, test) < most * off(alike, test)
     # Stable rows weigh the same as those that state nothing.
@@ -89,8 +89,8 @@ def test_training_says_how_unstable_rows_are_used(kind: str) -> None:
     slow = replace(data, values=values, standard_error=error)
     model, found = train([slow], kind)
     text = "".join(found.doubts())
-    assert "40 of 160 rows are not known to 3%" in text
-    assert "row 0 (± 8%)" in text
+    assert "40 of 160 rows are not known to 3 %" in text
+    assert "row 0 (± 8 %)" in text
     assert ("weighed by their scatter" in text) == (kind != "mlp")
     assert ("weighs all rows alike" in text) == (kind == "mlp")
     if kind != "mlp":
@@ -110,7 +110,7 @@ def test_evaluating_tells_unstable_rows_apart() -> None:
     assert found.unstable == len(BUSY)
     assert found.metrics_weighted["mape"] < 0.2 * found.metrics["mape"]
     (note,) = set(found.doubts()) - {of_training}
-    assert f"{len(BUSY)} of {ROWS} rows are not known to 3%" in note
+    assert f"{len(BUSY)} of {ROWS} rows are not known to 3 %" in note
     assert f"MAPE is {found.metrics_weighted['mape']:.3g} %" in note
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from latcast.data import Dataset
 from latcast.models import predictor
 from latcast.models.evaluation import evaluate
+from latcast.report.markup import counted
 
 from . import paper
 from .protocol import averaged, check, random_rows
@@ -67,7 +68,7 @@ def run(
         train, _, test = paper.split_of(folder, name)
         for kind in DEFAULT_PREDICTORS if predictors is None else predictors:
             for n in samples or SAMPLES:
-                report(f"{name}: {kind}, {n} samples")
+                report(f"{name}: {kind}, {counted(n, 'sample')}")
                 scores = [_scores(kind, train, test, n, seed) for seed in range(seeds)]
                 rows.append({"dataset": name, "predictor": kind, "samples": n} | averaged(scores))
         if (mae_ms := published[name].published_mae_ms) is not None:

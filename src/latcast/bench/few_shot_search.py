@@ -19,6 +19,7 @@ import numpy.typing as npt
 from latcast.data import Dataset
 from latcast.models import BaseModel, Flops, Predictor
 from latcast.models.accuracy import TableAccuracy
+from latcast.report.markup import counted
 
 from .help_folder import HelpFolder
 from .protocol import Report, base_model, mean, random_rows, search_within
@@ -160,7 +161,7 @@ def run(
     base, _, _ = base_model({n: folder.read(n) for n in split.train}, base_samples, report)
     rows = []
     for target in targets:
-        report(f"{target.name}: {len(target.candidates)} candidates")
+        report(f"{target.name}: {counted(len(target.candidates), 'candidate')}")
         rows += list(_records(target, base, seeds, samples, confidence))
     return rows + _means(rows)
 

@@ -23,6 +23,7 @@ from latcast.math.metrics import metrics
 from latcast.models import Bayes, Predictor, Roofline
 from latcast.models.adaptation import suggest
 from latcast.models.evaluation import evaluate
+from latcast.report.markup import counted
 from latcast.spaces import Archs
 
 from . import paper
@@ -93,7 +94,7 @@ class Method:
     def why_not(self, samples: int) -> str | None:
         """Why it is not run on so many measurements; None where it is."""
         if samples < self.min_samples:
-            return f"needs at least {self.min_samples} samples"
+            return f"needs at least {counted(self.min_samples, 'sample')}"
         if self.suggested and samples > MAX_SUGGESTED:
             return f"picks at most {MAX_SUGGESTED} samples"
         return None
@@ -196,7 +197,7 @@ def run(
         train, _, test = paper.split_of(folder, transfer.target)
         source = bases[transfer.source]
         for name, n in chosen:
-            report(f"{transfer.target}: {name}, {n} samples")
+            report(f"{transfer.target}: {name}, {counted(n, 'sample')}")
             method = METHODS[name]
             if method.base is not None:
                 method.base(source)

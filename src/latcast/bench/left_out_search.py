@@ -31,6 +31,7 @@ from latcast.models.joint import (
     Question,
 )
 from latcast.networks import Networks
+from latcast.report.markup import counted
 
 from .devices.assembly import assemble
 from .few_shot_search import ACCURACIES, HeldOutTarget
@@ -172,7 +173,7 @@ def run(
         of_space = [t for t in targets if t.candidates.archs.space.name == space]
         own = []
         for target in of_space:
-            report(f"{space}: {target.name}, {len(target.candidates)} candidates")
+            report(f"{space}: {target.name}, {counted(len(target.candidates), 'candidate')}")
             own += list(_records(known, target, seeds, confidence))
         rows += [*own, *_means(own)]
     return rows
@@ -205,7 +206,10 @@ def _public(tables: Path, chips: Set[str], report: Report) -> Observations:
         if data.targets[target].chip not in chips
     ]
     left = sorted(chips & {t.chip for t in data.targets})
-    report(f"public tables: {sum(map(len, kept))} rows; without {', '.join(left) or 'no chip'}")
+    report(
+        f"public tables: {counted(sum(map(len, kept)), 'row')}; without "
+        f"{', '.join(left) or 'no chip'}"
+    )
     return data.select(np.concatenate(kept))
 
 

@@ -21,6 +21,7 @@ from latcast.data.audit import audit
 from latcast.math.metrics import metrics
 from latcast.models import BaseModel, Predictor
 from latcast.models.adaptation import suggest
+from latcast.report.markup import counted
 from latcast.search import InfeasibleError, SearchResult, search
 from latcast.spaces import Archs, SearchSpace
 
@@ -90,7 +91,7 @@ class Pool:
         if max(samples) > len(self.first) - 2:
             raise ValueError(
                 f"samples must leave networks to score: {self.name} has {len(self.first)}; "
-                f"got {max(samples)} samples"
+                f"got {counted(max(samples), 'sample')}"
             )
 
 
@@ -187,7 +188,7 @@ def base_model(
     Returns:
         The model, the seconds that its fit took, and the most rows of a target.
     """
-    report(f"base of {len(datasets)} targets: {', '.join(datasets)}")
+    report(f"base of {counted(len(datasets), 'target')}: {', '.join(datasets)}")
     drawn = [draw(data, rows, n) for n, data in enumerate(datasets.values())]
     # Drawing rows is no part of what a user waits for.
     start = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any
 from latcast.report import charts
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Series
-from latcast.report.markup import number_text
+from latcast.report.markup import counted, number_text
 
 Row = Mapping[str, Any]
 
@@ -113,7 +113,9 @@ def _line(name: str, rows: Sequence[Row], score: str) -> Series:
         "points" if name == _PUBLISHED else "line",
         lower if any(away) else (),
         [r[score] + d for r, d in zip(rows, away, strict=True)] if any(away) else (),
-        labels=[f"{name}, {r['samples']} networks: {number_text(r[score])}" for r in rows],
+        labels=[
+            f"{name}, {counted(r['samples'], 'network')}: {number_text(r[score])}" for r in rows
+        ],
     )  # fmt: skip
 
 

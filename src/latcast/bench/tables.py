@@ -13,6 +13,7 @@ import numpy as np
 import latcast
 from latcast.devices import host_title
 from latcast.report.figure import Figure
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import MISSING, Column, Table
 
@@ -202,7 +203,7 @@ def _protocol(rows: Rows, seconds: str) -> str:
     took = f", fitted in {max(fits):.1f} s at most" if fits else ""
     return (
         f"{rows[0]['space']}; base models of {bases} networks a target{took}; mean ± deviation "
-        f"over {max(r['seeds'] for r in rows)} seeds"
+        f"over {counted(max(r['seeds'] for r in rows), 'seed')}"
     )
 
 
@@ -467,7 +468,8 @@ def _nasbench201(rows: Rows) -> Parts:
             Column("over by %", "excess", ".1f"),
         ),
         [_over_budgets(own) for own in _grouped(rows, "target", "source", "confidence").values()],
-        f"nasbench201; {first['samples']} measurements of a target, {seeds_text(rows)}; a choice "
+        f"nasbench201; {counted(first['samples'], 'measurement')} of a target, "
+        f"{seeds_text(rows)}; a choice "
         f"among {first['candidates']} networks with known accuracies on CIFAR-100",
     )
     yield (

@@ -17,6 +17,7 @@ import numpy as np
 from latcast._names import unknown_name
 from latcast.data import split
 from latcast.models import BaseModel, Roofline
+from latcast.report.markup import counted
 
 from .help_folder import FOLDERS, HelpFolder
 from .protocol import (
@@ -175,7 +176,10 @@ def run(the_plan: Plan, *, report: Report = lambda _: None) -> Scores:
         made = {"train": list(train), "base_samples": base_samples, "base_seconds": seconds}
         for name in test:
             pool = pools[name]
-            report(f"{name}: {len(pool.data)} networks, {pool.impossible} impossible latencies")
+            report(
+                f"{name}: {counted(len(pool.data), 'network')}, {pool.impossible} impossible "
+                "latencies"
+            )
             for choice, found, row in _target(the_plan, base, pool):
                 runs[choice].append(found)
                 rows.append({**row, **made, "published": published(row["space"], train, name)})

@@ -312,7 +312,7 @@ def describe(progress: Progress) -> str:
     """Return the text beside the progress bar."""
     parts = []
     if progress.runs_per_s:
-        parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {progress.spread:.1%}"]
+        parts = [f"{60 * progress.runs_per_s:.0f}/min", f"spread {100 * progress.spread:.1f} %"]
     if progress.redone:
         parts.append(f"{progress.redone} redone")
     if progress.failed:

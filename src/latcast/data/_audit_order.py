@@ -190,7 +190,7 @@ def _drift(campaign: _Campaign, shifted: list[_Stretch]) -> Finding:
         "drift",
         "warning",
         f"the machine drifted: {len(shifted)} stretch{'es' if len(shifted) > 1 else ''} "
-        f"({share:.0%} of the rows), above all {_phrase(campaign, largest)}; neighbouring "
+        f"({100 * share:.0f} % of the rows), above all {_phrase(campaign, largest)}; neighbouring "
         f"residuals correlate by {autocorrelation:.2f}",
         {
             "segments": _described(campaign, shifted),
@@ -199,7 +199,7 @@ def _drift(campaign: _Campaign, shifted: list[_Stretch]) -> Finding:
             "test_against_train_percent": 100 * gap,
         },
         "Errors hold a part that no model of the architecture can explain; "
-        f"the last 15 % of the rows run {abs(gap):.1%} {'slow' if gap > 0 else 'fast'} "
+        f"the last 15 % of the rows run {100 * abs(gap):.1f} % {'slow' if gap > 0 else 'fast'} "
         "against the first 70 %.",
         "Split at random by architecture, not by row order; divide by an interleaved reference "
         "network where one was timed, and interleave one in the next campaign.",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from latcast.devices import Target
 from latcast.report.frame import Tabular
+from latcast.report.markup import counted
 
 from ._quantity import ACCURACY, LATENCY_MS, QUANTITIES, Quantity
 
@@ -351,7 +352,7 @@ class Dataset(Tabular):
     def _row_name(self, row: int) -> str:
         name = self.names[row] if self.names else f"row {row}"
         error = np.nan if self.standard_error is None else float(self.standard_error[row])
-        return f"{name} (± {error:.0%})" if np.isfinite(error) else f"{name} (± unknown)"
+        return f"{name} (± {100 * error:.0f} %)" if np.isfinite(error) else f"{name} (± unknown)"
 
     def check_values(self) -> None:
         """Make sure that every value is :attr:`possible`.
@@ -364,7 +365,8 @@ class Dataset(Tabular):
             row, kind = int(np.argmax(bad)), self.quantity
             raise ValueError(
                 f"every {kind.label} must be {kind.condition}; got {self.values[row]} {kind.unit} "
-                f"in row {row} ({int(bad.sum())} such rows): see `latcast audit`, and leave them "
+                f"in row {row} ({counted(int(bad.sum()), 'such row')}): see `latcast audit`, "
+                "and leave them "
                 "out with data.valid()"
             )
 

@@ -134,7 +134,8 @@ def read(
                 "a dataset must be a file, a frame of polars or pandas, or a latcast.Dataset; got "
                 f"{type(path).__name__}"
             )
-        return FORMATS["csv"].read(path, asked)
+        data = FORMATS["csv"].read(path, asked)
+        return _in_ms("the frame", data, unit) if unit in LATENCY_UNITS else data
     with input_file(Path(path), _suffix_of) as file:
         if format is not None and format not in FORMATS:
             raise ValueError(unknown_name("format", format, list(FORMATS)))
@@ -147,7 +148,7 @@ def read(
         return _in_ms(file, data, unit) if unit in LATENCY_UNITS else data
 
 
-def _in_ms(path: Path, data: Dataset, unit: str) -> Dataset:
+def _in_ms(path: str | Path, data: Dataset, unit: str) -> Dataset:
     """Latencies that a table states in another unit, in milliseconds.
 
     Raises:
@@ -155,7 +156,7 @@ def _in_ms(path: Path, data: Dataset, unit: str) -> Dataset:
     """
     if data.quantity != LATENCY_MS:
         raise ValueError(f"{path} is of {data.quantity.name}, which is not in {unit}")
-    if path.suffix.lower() == ".parquet" and unit != "ms":
+    if str(path).lower().endswith(".parquet") and unit != "ms":
         raise ValueError(
             f"{path} is a dataset of latcast's own, whose latencies are milliseconds: correct the "
             f"table that it was made of; asked for {unit}"

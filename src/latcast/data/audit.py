@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from latcast.math.robust import robust_deviation
+from latcast.report.markup import counted
 
 from ._audit_order import check_drift, drifted
 from ._audit_units import check_units, unit_doubt
@@ -163,7 +164,7 @@ def check_outliers(audited: Audited) -> Iterator[Finding]:
         "outliers",
         "warning" if len(rows) > 0.001 * len(residuals) else "note",
         f"{_count(len(rows), len(residuals))} {audited.of.with_article} far from what their blocks "
-        f"explain; the worst is row {worst}: {y:.4g} {audited.of.unit}, {abs(off):.0%} "
+        f"explain; the worst is row {worst}: {y:.4g} {audited.of.unit}, {100 * abs(off):.0f} % "
         f"{'above' if off > 0 else 'below'}",
         {
             "count": len(rows),
@@ -189,7 +190,7 @@ def check_unstable(audited: Audited) -> Iterator[Finding]:
         "unstable",
         "warning" if len(rows) > MANY_UNSTABLE * len(data) else "note",
         f"{_count(len(rows), len(data))} {audited.of.with_article} that is not known to "
-        f"{UNSTABLE:.0%}: {data.row_names(data.unstable)}",
+        f"{100 * UNSTABLE:.0f} %: {data.row_names(data.unstable)}",
         {
             "count": len(rows),
             "rows": _listed(rows),
@@ -249,8 +250,9 @@ def check_rounded(audited: Audited) -> Iterator[Finding]:
     yield Finding(
         "rounded",
         "note",
-        f"{of.plural} come in steps of {step:.4g} {of.unit}, {step / median:.1%} of the median: "
-        f"{len(values)} distinct values in {len(y)} rows",
+        f"{of.plural} come in steps of {step:.4g} {of.unit}, {100 * (step / median):.1f} % of "
+        "the median: "
+        f"{counted(len(values), 'distinct value')} in {counted(len(y), 'row')}",
         {
             of.column("step"): step,
             "step_percent": 100 * step / median,
@@ -311,7 +313,7 @@ def _held_out_error(audited: Audited) -> dict[str, Any] | None:
 
 
 def _count(count: int, total: int) -> str:
-    return f"{count} of {total} rows {'has' if count == 1 else 'have'}"
+    return f"{count:,} of {total:,} rows {'has' if count == 1 else 'have'}"
 
 
 def _distinct(of: Quantity) -> str:

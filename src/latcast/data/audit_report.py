@@ -89,7 +89,8 @@ class AuditReport(Record):
 
     def parts(self) -> Iterator[Table | str]:
         yield (
-            f"{self.dataset}: {counted(self.rows, 'row')}, {self.networks} {self.subject}, target "
+            f"{self.dataset}: {counted(self.rows, 'row')}, {self.networks:,} {self.subject}, "
+            "target "
             f"{self.target}"
         )
         yield from _issues(self.issues)

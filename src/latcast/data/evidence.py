@@ -120,6 +120,8 @@ def concerned(finding: Finding) -> int | None:
     """How many rows of a dataset a finding is about; None where nothing counts them."""
     evidence = finding.evidence
     count = evidence.get("count", evidence.get("rows"))
+    if count is None and (stretches := evidence.get("segments")):
+        count = sum(stretch["rows"] for stretch in stretches)
     return count if isinstance(count, int) else None
 
 

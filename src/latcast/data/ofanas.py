@@ -67,8 +67,8 @@ def read(path: Path, asked: Asked) -> Dataset:
     if the_space is None or target is None:
         raise ValueError(
             f"the name of {path.name} does not tell its space and target: give --space and "
-            "--target (in Python, space= and target=), such as ofa-mobilenet-v3 and "
-            "rtx-2080-ti/pytorch/b64"
+            "--target, such as ofa-mobilenet-v3 and rtx-2080-ti/pytorch/b64 (in Python, space= and "
+            "target= of latcast.read)"
         )
     frame = read_csv(path, COLUMNS)
     provenance = {"source": path.name, "licence": "unknown"}

@@ -54,7 +54,8 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
     frame = _named(path, frame, asked.columns)
     if asked.space is None:
         raise ValueError(
-            f"{path.name} does not tell its search space: give --space (in Python, space=…)"
+            f"{path.name} does not tell its search space: give --space (in Python, space= of "
+            "latcast.read)"
         )
     of = asked.quantity or LATENCY_MS
     _check_named(path, asked.columns, of)
@@ -63,7 +64,9 @@ def read(path: Path | Frame, asked: Asked) -> Dataset:
         unit, values = _accuracies(path, frame, asked.unit)
         provenance["unit"] = unit
     else:
-        values = _values(path, frame, of, asked.unit)
+        values, unit = _values(path, frame, of, asked.unit)
+        if unit != "ms":
+            provenance["unit"] = unit
     target = asked.target
     if of.of_target and (target is None or {"device", "runtime"} <= set(frame.columns)):
         named = _target(path, frame)
@@ -150,10 +153,11 @@ def _standard_error(
 
 def _values(
     path: Path, frame: pl.DataFrame, of: Quantity, unit: str | None
-) -> npt.NDArray[np.float64]:
-    """The values of the rows; of latencies in ``unit``, or in milliseconds where it is None.
+) -> tuple[npt.NDArray[np.float64], str]:
+    """The values of the rows, and the unit that the table has them in, ``ms`` but for latencies.
 
-    A column of another unit says so by its name (``latency_s``), and the caller does as well.
+    Latencies are in the unit that the caller states, which makes them milliseconds; where none is
+    stated, in milliseconds: of a column such as ``latency_s`` the name tells.
 
     Raises:
         ValueError: there is no such column, several, one of another unit than asked for, or one
@@ -166,13 +170,13 @@ def _values(
     if found and of == LATENCY_MS:
         return _in_unit(path, float_column(path, frame, found[0]), found[0], unit)
     if found:
-        return float_column(path, frame, found[0])
+        return float_column(path, frame, found[0]), "ms"
     if of == LATENCY_MS and "latency" in frame.columns:
         if unit is None:
             raise ValueError(
                 f"{path}: the column 'latency' does not tell its unit: give --unit s, ms, us or ns"
             )
-        return float_column(path, frame, "latency")
+        return float_column(path, frame, "latency"), unit
     other = " (or latency_s, latency_us, latency_ns, or 'latency' with --unit)"
     raise ValueError(
         f"{path} lacks the column {of.name!r}{other if of == LATENCY_MS else ''}; "
@@ -183,18 +187,15 @@ def _values(
 
 def _in_unit(
     path: Path, values: npt.NDArray[np.float64], column: str, unit: str | None
-) -> npt.NDArray[np.float64]:
-    """Latencies of a column that names its unit, in the unit that is asked for."""
+) -> tuple[npt.NDArray[np.float64], str]:
+    """Latencies of a column that names its unit: in ``unit``, or in ms where that is None."""
     named = column.removeprefix("latency_")
-    if unit is None and named != "ms":
-        raise ValueError(
-            f"{path} lacks the column 'latency_ms'; its column {column!r} is read with --unit "
-            f"{named} (in Python, unit={named!r})"
-        )
+    if unit is None:
+        return values * LATENCY_UNITS[named], named
     # Milliseconds are what the column is called that most people take, whatever is in it.
     if unit is not None and named not in (unit, "ms"):
         raise ValueError(f"{path}: the column {column!r} is in {named}; asked for {unit}")
-    return values
+    return values, unit
 
 
 def _accuracies(

@@ -491,7 +491,8 @@ def _source(measured: dict[str, Any], threads: int, seconds: float) -> str:
     )
     if measured["cpu_share"] < _BUSY_SHARE:
         text += (
-            f"; may be too low, as other work left {measured['cpu_share']:.0%} of the CPU time; "
+            f"; may be too low, as other work left {100 * measured['cpu_share']:.0f} % of the "
+            "CPU time; "
             "detect again when the machine is idle"
         )
     return text

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from latcast.graph import GraphBuilder, Tensor
+from latcast.report.markup import counted
 
 RESOLUTIONS = (96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 """Sides of the images that most families read."""
@@ -68,7 +69,7 @@ class Family(ABC):
         return {k: int(v[int(rng.integers(len(v)))]) for k, v in self.parameters.items()}
 
     def __repr__(self) -> str:
-        return f"<family {self.name}: {len(self.parameters)} parameters>"
+        return f"<family {self.name}: {counted(len(self.parameters), 'parameter')}>"
 
 
 def _shorten(choices: Sequence[int]) -> str:

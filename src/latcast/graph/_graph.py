@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from latcast._limits import MAX_ELEMENTS, MAX_NODES, MAX_TEXT_BYTES
 from latcast._names import short_repr
+from latcast.report.markup import counted
 from latcast.report.text import sides_text
 
 from ._operators import GRAPH_INPUT, OPERATORS, Layer
@@ -93,7 +94,7 @@ class Graph:
         return len(self.layers)
 
     def __repr__(self) -> str:
-        return f"<Graph of {len(self.layers)} layers: {self.name[:60]}>"
+        return f"<Graph of {counted(len(self.layers), 'layer')}: {self.name[:60]}>"
 
     @classmethod
     def trusted(cls, layers: tuple[Layer, ...], name: str, outputs: tuple[int, ...]) -> Graph:

@@ -456,7 +456,7 @@ class Inspection(Record):
             )
         return (
             f"memory traffic: {bytes_text(self.total.traffic_bytes)} layer by layer, "
-            f"{bytes_text(fused.traffic_bytes)} in {fused.kernels:,} fused kernels{text}"
+            f"{bytes_text(fused.traffic_bytes)} in {counted(fused.kernels, 'fused kernel')}{text}"
         )
 
     def peak_text(self) -> str:

@@ -195,7 +195,7 @@ def doubts_of(
         ("the reference network", before, after, protocol.reference_disagrees),
     ):
         if first and (gap := abs(float(np.median(second) / np.median(first)) - 1)) > max_gap:
-            found.append(f"{what} disagree by {gap:.1%}")
+            found.append(f"{what} disagree by {100 * gap:.1f} %")
     return tuple(found)
 
 

@@ -443,7 +443,8 @@ def _warnings(
     if np.mean(busy) > _OFTEN:
         mean = np.mean([m.get("other_cpus", 0.0) for m in machine])
         found.append(
-            f"loaded machine: during {np.mean(busy):.0%} of the runs other programs kept CPUs "
+            f"loaded machine: during {100 * np.mean(busy):.0f} % of the runs other programs "
+            "kept CPUs "
             f"busy ({mean:.1f} on average); measure on an idle machine"
         )
     found += _doubts_about_states(runs, states, protocol)
@@ -451,7 +452,8 @@ def _warnings(
     steal = [m.get("steal", 0.0) > _STEAL for m in machine]
     if np.mean(steal) > _OFTEN:
         found.append(
-            f"steal time: during {np.mean(steal):.0%} of the runs the hypervisor gave CPU time "
+            f"steal time: during {100 * np.mean(steal):.0f} % of the runs the hypervisor gave "
+            "CPU time "
             "to other machines; use a machine of your own"
         )
     throttled = sum(m.get("throttled", 0) > 0 for m in machine)
@@ -459,7 +461,7 @@ def _warnings(
         found.append(f"throttling: the CPU was too hot during {throttled} runs; cool it")
     clocks = [m["clock_mhz"] for m in machine if m.get("clock_mhz")]
     if clocks and (gap := max(clocks) / min(clocks) - 1) > _CLOCKS_DIFFER:
-        found.append(f"frequency scaling: the CPU's clock varied by {gap:.0%}; fix it")
+        found.append(f"frequency scaling: the CPU's clock varied by {100 * gap:.0f} %; fix it")
     found += _doubts_about_runs(runs)
     kept = {run.network: run.details["denormals"] for run in runs if "denormals" in run.details}
     if kept:
@@ -470,7 +472,8 @@ def _warnings(
         )
     if unstable := int(dataset.unstable.sum()):
         found.append(
-            f"unstable: {unstable} of {len(dataset)} latencies are not known to {UNSTABLE:.0%}: "
+            f"unstable: {unstable} of {len(dataset)} latencies are not known to "
+            f"{100 * UNSTABLE:.0f} %: "
             f"{dataset.row_names(dataset.unstable)}; measure with more --runs, or leave them out "
             "by their standard_error"
         )
@@ -484,7 +487,7 @@ def _doubts_about_states(runs: Sequence[Run], states: States, protocol: Protocol
     if waited > _OFTEN * len(runs):
         yield (
             f"waiting: in {waited} of {len(runs)} runs the passes had their CPU for less than "
-            f"{protocol.cpu_share:.0%} of their time (down to {min(shares):.0%})"
+            f"{100 * protocol.cpu_share:.0f} % of their time (down to {100 * min(shares):.0f} %)"
         )
     if states.off.any():
         times = np.exp(states.away[states.off])
@@ -504,7 +507,8 @@ def _doubts_about_boards(
     log, network = np.log(states.drift.corrected_ms), states.runs.network
     for name, gap in boards_apart(log, network, hosts):
         yield (
-            f"another board: {name} takes {gap:+.1%} on networks that other hosts ran too, at the "
+            f"another board: {name} takes {100 * gap:+.1f} % on networks that other hosts ran "
+            "too, at the "
             "same time of the reference network: it is of another kind, or in another state; "
             "measure without it"
         )

@@ -275,7 +275,8 @@ class SustainedNetwork:
             return f"did not throttle: {self.reason}"
         what = {True: "throttled", False: "did not throttle", None: "may have throttled"}
         return (
-            f"{what[self.throttled]}, {self.ratio - 1:+.0%} after {self.slower_after_s:.0f} s: "
+            f"{what[self.throttled]}, {100 * (self.ratio - 1):+.0f} % after "
+            f"{self.slower_after_s:.0f} s: "
             f"{self.reason}"
         )
 
@@ -323,7 +324,7 @@ def _throttled(
 ) -> tuple[bool | None, str]:
     """Whether a machine throttled, and by what that is told."""
     if not is_slower:
-        return False, f"the steady state is not slower by more than {SLOWER:.0%}"
+        return False, f"the steady state is not slower by more than {100 * SLOWER:.0f} %"
     if events:
         return True, f"the system counted throttling ({events})"
     first, steady = clock

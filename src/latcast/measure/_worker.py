@@ -242,7 +242,7 @@ class Worker:
             answer["doubts"] = [*answer["doubts"], doubt]
         # The CPU that waits for a GPU is idle for reasons of its own.
         if self._runtime.kind == "cpu" and answer.get("cpu_share", 1) < self._protocol.cpu_share:
-            doubt = f"passes had their CPU for {answer['cpu_share']:.0%} of their time"
+            doubt = f"passes had their CPU for {100 * answer['cpu_share']:.0f} % of their time"
             answer["doubts"] = [*answer["doubts"], doubt]
         return answer | {"machine": machine}
 

@@ -21,6 +21,7 @@ from latcast.math.gaussian_process import (
     maximize_evidence,
 )
 from latcast.math.one_thread import in_one_blas_thread
+from latcast.report.markup import counted
 from latcast.spaces import Archs
 
 from ._base import hedged
@@ -402,7 +403,9 @@ class BaseModel(Model):
     def _restore(self, state: State, parts: Mapping[str, Any]) -> None:
         v, self._sources = state, state["sources"]
         if (count := len(self._sources)) < MIN_TARGETS:
-            raise ValueError(f"a model of {count} targets; at least {MIN_TARGETS} are needed")
+            raise ValueError(
+                f"a model of {counted(count, 'target')}; at least {MIN_TARGETS} are needed"
+            )
         if len(v["rows"]) != count:
             raise ValueError(f"arrays must be of the {count} targets; got {len(v['rows'])} rows")
         units = Units(v["unit_weights"], v["unit_biases"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latcast._names import unknown_name
 from latcast.devices import Device, Target, devices, public_runtime
+from latcast.report.markup import counted
 from latcast.spaces import SearchSpace
 from latcast.spaces import space as find_space
 
@@ -307,7 +308,9 @@ def _no_layer_model(name: str, device: str, query: TargetQuery) -> str:
     if device not in devices() and name not in (*zoo.names(), *zoo.names("base")):
         return unknown_name("layer model or device", name, [*shipped, *devices()])
     listed = ", ".join(shipped[:MAX_LISTED])
-    more = f" and {len(shipped) - MAX_LISTED} others" if len(shipped) > MAX_LISTED else ""
+    more = (
+        f" and {counted(len(shipped) - MAX_LISTED, 'other')}" if len(shipped) > MAX_LISTED else ""
+    )
     have_any = f"only {listed}{more} are (latcast models)" if shipped else "none is"
     return (
         f"no layer model is shipped for {name}, {have_any}: measure there and train one (latcast "

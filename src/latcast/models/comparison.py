@@ -233,7 +233,7 @@ class Comparison(Record):
         if self.tested:
             tested = (
                 f"of {self.tested} tested, {self.differing} differ, {self.differing_by_themselves} "
-                f"of them from the common ratio (at most {self.false_share:.0%} by chance)"
+                f"of them from the common ratio (at most {100 * self.false_share:.0f} % by chance)"
             )
         return (
             f"{counted(self.compared, 'network')} in both ({self.only_a} in A alone, "
@@ -548,7 +548,8 @@ def _notes(found: Comparison, sides: tuple[Dataset, Dataset]) -> Iterator[str]:
         common, own = np.log(found.ratio), np.log(reference)
         if abs(common) > 0.01 and own / common > _LIKELY_CAUSE:
             yield (
-                f"the reference network explains {min(own / common, 1.0):.0%} of the common ratio: "
+                f"the reference network explains {100 * min(own / common, 1.0):.0f} % of the "
+                "common ratio: "
                 "the machine's state differs; measure again with --correct-to to take it out"
             )
     unstated = [c.condition for c in found.conditions if c.differs is None]

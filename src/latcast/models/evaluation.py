@@ -249,7 +249,8 @@ class Evaluation(Record):
     def doubts(self) -> Iterator[str]:
         if self.trained_rows is not None:
             yield (
-                f"note: the model was trained on {self.trained_rows} rows of the same source: "
+                f"note: the model was trained on {counted(self.trained_rows, 'row')} of the "
+                "same source: "
                 "scores on rows that it has seen say nothing of others (sources are compared by "
                 "their names, not row by row); those on rows that were kept out are on its card "
                 f"(latcast models {self.model})"
@@ -259,7 +260,8 @@ class Evaluation(Record):
         if self.metrics_weighted is not None:
             mape, within = (self.metrics_weighted[name] for name in ("mape", "within_10"))
             yield (
-                f"note: {self.unstable} of {self.rows} rows are not known to {UNSTABLE:.0%}, and a "
+                f"note: {self.unstable:,} of {self.rows:,} rows are not known to "
+                f"{100 * UNSTABLE:.0f} %, and a "
                 f"part of the error is theirs: weighed by their scatter, MAPE is {mape:.3g} %, and "
                 f"{within:.3g} % are within 10 %"
             )

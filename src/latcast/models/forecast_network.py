@@ -25,6 +25,7 @@ from latcast.graph.read import (
 )
 from latcast.models.kernels import Extrapolation, LayerExplanation
 from latcast.networks import working_kernels
+from latcast.report.markup import counted
 from latcast.report.text import bytes_text, count_text, ms_text
 
 from .forecast_records import (
@@ -397,14 +398,14 @@ def _check_coverage(found: Resolved, coverage: float) -> None:
     if not model.covers(coverage):
         raise UnresolvedError(
             f"--coverage {coverage:g} asks for more than {found.name} can tell: it was made from "
-            f"{model.card.get('rows')} measurements; ask for less"
+            f"{counted(int(model.card['rows']), 'measurement')}; ask for less"
         )
 
 
 def _unsupported_message(name: str, graph: Graph) -> str:
     counts = sorted(graph.unsupported.items(), key=lambda item: -item[1])
     names = ", ".join(f"{name} x {n}" for name, n in counts[:MAX_LISTED])
-    more = f" and {len(counts) - MAX_LISTED} others" if len(counts) > MAX_LISTED else ""
+    more = f" and {counted(len(counts) - MAX_LISTED, 'other')}" if len(counts) > MAX_LISTED else ""
     return (
         f"{name}: all operators must be supported with --strict; the cost of {names}{more} is not "
         "known: leave --strict out for a forecast that estimates them"

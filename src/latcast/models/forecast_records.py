@@ -489,7 +489,8 @@ class NetworkForecast(DeviceRows):
                     "bound by", lambda k: bound_text(k.bound) + (" ?" if k.extrapolation else "")
                 ),
             ]
-        title = f"the {len(kernels)} most expensive kernels, {100 * shown:.0f} % of the ms"
+        most = f"the {counted(len(kernels), 'most expensive kernel')}"
+        title = f"{most}, {100 * shown:.0f} % of the ms"
         return Table(columns, kernels, title + (" of A" if several else ""))
 
     def _beside(self, n: int) -> Column:
@@ -532,7 +533,10 @@ class NetworkForecast(DeviceRows):
                 yield from (f"  {extrapolation_text(e)}" for e in reasons[:listed])
                 if others := reasons[listed:]:
                     share = sum(e.share for e in others)
-                    yield f"  {len(others)} other reasons, {100 * share:.1f} % of the ms (--json)"
+                    yield (
+                        f"  {counted(len(others), 'other reason')}, {100 * share:.1f} "
+                        "% of the ms (--json)"
+                    )
 
 
 def answer_of(rows: Sequence[tuple[str, Any]], subject: str) -> str:

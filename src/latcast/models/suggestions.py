@@ -17,7 +17,7 @@ from latcast.math.one_thread import in_one_blas_thread
 from latcast.networks import Networks
 from latcast.report import charts
 from latcast.report.figure import Figure
-from latcast.report.markup import counted, start_of
+from latcast.report.markup import counted, end_of, start_of
 from latcast.report.record import Record
 from latcast.report.table import Column, Table
 from latcast.report.text import factor_text, interval_column, ms_column, ms_text
@@ -121,7 +121,9 @@ class Suggestions(Record):
         text = f"The forecast's interval spans a factor of {now:.2f}"
         if self.networks:
             last, count = self.networks[-1], len(self.networks)
-            what = Path(self.networks[0].network).name + (f" and {count - 1} others" * (count > 1))
+            what = Path(self.networks[0].network).name + (
+                f" and {counted(count - 1, 'other')}" * (count > 1)
+            )
             text += f"; measure {what}, and a factor of {last.upper_ms / last.lower_ms:.2f} is left"
         return f"{text}."
 
@@ -155,7 +157,7 @@ class Suggestions(Record):
             )
             yield Table(columns, rows, f"chosen among {self.candidates}; each after those above")
         columns = (
-            Column("layer", lambda k: start_of(k.name, 32)),
+            Column("layer", lambda k: end_of(k.name, 60)),
             Column("operators", lambda k: start_of(k.operators, 24)),
             ms_column("ms", "ms"),
             Column("% of the doubt", "share", ".0f", 100),
@@ -237,8 +239,8 @@ class Telling(Record):
 def suggest_for(
     network: Network,
     device: str,
-    *,
     samples: int = 5,
+    *,
     among: Sequence[Network] | None = None,
     runtime: str | None = None,
     batch: int | None = None,
@@ -331,8 +333,8 @@ def _by_kernels(kernels: Sequence[ForecastKernel]) -> _Choice:
 @in_one_blas_thread
 def suggest_on(
     device: str,
-    *,
     samples: int = 5,
+    *,
     among: Sequence[Network] | None = None,
     runtime: str | None = None,
     batch: int | None = None,

@@ -172,7 +172,9 @@ class NetworkSweep(Record):
         if series:
             name, unit, factor = self._shown
             wide = charts.is_wide([p.value for p in answered])
-            x = Axis(f"{name}, {unit}" if unit else name, log=wide, scale=factor)
+            values = sorted({p.value for p in answered})
+            label = f"{name}, {unit}" if unit else name
+            x = Axis(label, log=wide, scale=factor, at=values)
             y = Axis("latency, ms", log=charts.is_wide([p.latency_ms for p in answered]))
             caption = f"Bands are {100 * self.coverage:g} % intervals."
             used = {_device_of(p) for p in answered}

@@ -191,7 +191,7 @@ def fit_base(
         )
         for _, rest in parts
     }
-    model.card["split"] = f"by architecture at random, seed {seed}, {test:.0%} to test"
+    model.card["split"] = f"by architecture at random, seed {seed}, {100 * test:.0f} % to test"
     model.card["left_out"], model.card["data_issues"] = left_out, data_issues
     model.card["metrics"] = {str(target): s for target, s in scores.items()}
     return model, scores

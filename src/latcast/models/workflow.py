@@ -296,7 +296,8 @@ def _unstable(model: Predictor, *datasets: Dataset) -> str | None:
         else (f"used as they are, since a model of the kind {model.kind} weighs all rows alike")
     )
     return (
-        f"{count} of {sum(map(len, datasets))} rows are not known to {UNSTABLE:.0%} ({named}); "
+        f"{count} of {sum(map(len, datasets))} rows are not known to {100 * UNSTABLE:.0f} % "
+        f"({named}); "
         f"they are {used}"
     )
 
@@ -373,7 +374,7 @@ class Adaptation(Made):
 
     def answer(self) -> str:
         if self.metrics is not None:
-            told = f"{errors_text(self.metrics)} on {self.scored} others"
+            told = f"{errors_text(self.metrics)} on {counted(self.scored, 'other')}"
         elif self.left_out is not None:
             told = f"{errors_text(self.left_out)} on each of them, predicted from the others"
         else:
@@ -382,7 +383,7 @@ class Adaptation(Made):
 
     @property
     def _measurements(self) -> str:
-        return "1 measurement" if self.samples == 1 else f"{self.samples} measurements"
+        return counted(self.samples, "measurement")
 
     def figures(self) -> Iterator[Figure]:
         yield from scored_figures(self.sample, self.groups, self.metrics, self.quantity)
@@ -391,7 +392,9 @@ class Adaptation(Made):
         title = f"{self.base} adapted to {self.target} with {self._measurements}"
         if self.metrics is not None:
             unit = quantity(self.quantity).unit
-            yield scores_table(self.metrics, f"{title}; on the {self.scored} others:", unit)
+            yield scores_table(
+                self.metrics, f"{title}; on the {counted(self.scored, 'other')}:", unit
+            )
         elif self.left_out is None:
             yield title
         else:
@@ -450,7 +453,7 @@ def adapt_and_score(
         card["metrics"] = scores_of(adapted, rest, scored)
         rows = scored_rows(adapted, rest, scored)
         card["split"] = (
-            f"by {few.subject} at random, seed {seed}: {len(few)} rows to adapt to, "
+            f"by {few.subject} at random, seed {seed}: {counted(len(few), 'row')} to adapt to, "
             f"{len(rest)} to test"
         )
     return adapted, Adaptation(
@@ -506,7 +509,7 @@ def _choose(data: Dataset, samples: int | None, seed: int) -> tuple[Dataset, Dat
     _, first = np.unique(groups, return_index=True)
     if samples > len(first):
         raise AdaptingError(
-            f"--samples must be at most the {len(first)} networks there are; got {samples}"
+            f"--samples must be at most {len(first)}, as many as there are networks; got {samples}"
         )
     chosen = np.sort(np.random.default_rng(seed).choice(first, samples, replace=False))
     others = ~np.isin(groups, groups[chosen])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latcast._files import write_file
 from latcast.graph import Graph
 from latcast.graph.write.onnx import to_onnx
+from latcast.report.markup import counted
 from latcast.report.record import Record
 from latcast.report.table import Table
 
@@ -95,10 +96,11 @@ class Export(Record):
                 "network's; --calibrate FOLDER measures them on images"
             )
         if self.calibration_images:
-            yield f"batch norms were calibrated on {self.calibration_images:,} images"
+            yield f"batch norms were calibrated on {counted(self.calibration_images, 'image')}"
         if self.skipped_images:
             yield (
-                f"note: {len(self.skipped_images)} image files could not be read and were left "
+                f"note: {counted(len(self.skipped_images), 'image file')} could not be read "
+                "and were left "
                 f"out, the first: {self.skipped_images[0]}"
             )
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .markup import number_text, start_of
 
 # Lines of labels above a drawing; what finds no place in them has none.
 _MAX_LEVELS = 8
+# Share of an axis that a tick's label takes on a phone.
+_TICK_ROOM = 0.12
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Axis:
             what has them, such as ``device``.
         notes: the values beside each name, in words; empty for none.
         scale: factor to the unit of the label, 100 for a share that is shown in percent.
+        at: the values that were asked for, which are its ticks where they have room.
     """
 
     label: str
@@ -30,6 +34,7 @@ class Axis:
     names: Sequence[str] = ()
     notes: Sequence[str] = ()
     scale: float = 1.0
+    at: Sequence[float] = ()
 
 
 def ticks(
@@ -158,6 +163,9 @@ def shown_ticks(scale: Scale, axis: Axis) -> list[tuple[float, str]]:
     """Return the values of an axis that have a label, and the labels."""
     if axis.names:
         return [(n, start_of(name, 14)) for n, name in enumerate(axis.names)]
+    places = sorted(map(scale, axis.at))
+    if places and all(b - a > _TICK_ROOM for a, b in pairwise(places)):
+        return [(v, _tick_text(axis.scale * v)) for v in axis.at]
     low, high = axis.scale * scale.low, axis.scale * scale.high
     found = ticks(low, high, log=scale.log, whole=scale.whole)
     return [(v / axis.scale, _tick_text(v)) for v in found]

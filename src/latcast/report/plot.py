@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, ROW = 7.0, 3.2, 0.45
 # Points: the width of a figure's axes, about, and of a label's character, and a label's height.
 _POINTS, _CHARACTER, _LABEL_HEIGHT = 400.0, 5.0, 10.0
+# Values that were asked for and are all labelled, of a logarithmic axis.
+_MOST_TICKS = 8
 
 
 def picture(figures: Sequence[Figure]) -> Picture:
@@ -116,7 +118,8 @@ def _axis(axes: Axes, name: str, axis: Axis) -> None:
     elif axis.log:
         axes.set(**{f"{name}scale": "log"})
         low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
-        shown = ticks(low, high, log=True)
+        asked = [axis.scale * value for value in axis.at]
+        shown = asked if 0 < len(asked) <= _MOST_TICKS else ticks(low, high, log=True)
         axes.set(**{f"{name}ticks": shown, f"{name}ticklabels": list(map(number_text, shown))})
         axes.tick_params(axis=name, which="minor", length=0, labelsize=0)  # type: ignore[arg-type]
     axes.set(**{f"{name}label": _plain(axis.label)})

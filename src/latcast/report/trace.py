@@ -11,10 +11,12 @@ from typing import Any
 
 # Processes of the trace, whose threads are the tracks.
 _FORECAST, _MEASURED = 1, 2
-_TOLD = (
-    "operators", "lower_ms", "upper_ms", "bound", "macs", "moved_bytes", "gflop_s", "layers",
-    "doubt",
-)  # fmt: skip
+# What a slice tells of its kernel -> its key in the forecast's JSON.
+_TOLD = {
+    "operators": "operators", "lower_ms": "lower_ms", "upper_ms": "upper_ms", "bound": "bound",
+    "macs": "macs", "traffic_bytes": "moved_bytes", "gflop_s": "gflop_s", "layers": "layers",
+    "extrapolation": "doubt",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def trace(
 def _slices(kernels: Iterable[Mapping[str, Any]]) -> Iterator[Slice]:
     start = 0.0
     for kernel in kernels:
-        told = {key: kernel[key] for key in _TOLD if kernel[key] is not None}
+        told = {name: kernel[key] for name, key in _TOLD.items() if kernel[key] is not None}
         yield Slice(kernel["name"], start, kernel["ms"] * 1e3, kernel["kind"], told)
         start += kernel["ms"] * 1e3
 

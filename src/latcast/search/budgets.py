@@ -20,7 +20,7 @@ from latcast.models.zoo import SUFFIX
 from latcast.report import charts
 from latcast.report.figure import Figure, Guide
 from latcast.report.formats import pieces
-from latcast.report.markup import printable
+from latcast.report.markup import counted, printable
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column, ms_column, ms_text
@@ -119,7 +119,8 @@ class BudgetCheck(Record):
 
     def _told(self) -> str:
         met = sum(b.is_met for b in self.budgets)
-        return f"{met} of {len(self.budgets)} latency budgets are met"
+        words = "latency budget is met", "latency budgets are met"
+        return f"{met} of {counted(len(self.budgets), *words)}"
 
     def figures(self) -> Iterator[Figure]:
         """The latencies beside their budgets, all of which are 100 %."""
@@ -143,7 +144,7 @@ class BudgetCheck(Record):
     def sections(self) -> Iterator[Section]:
         for figure in self.figures():
             yield figure.title, [figure]
-        yield "the budgets", [self._in_words()]
+        yield "the budgets", [self._in_words(), *self.errors]
 
     def parts(self) -> Iterator[Table | str]:
         yield self._in_words()

@@ -138,7 +138,8 @@ class Choice(Record):
     def answer(self) -> str:
         best = self.models[0]
         return (
-            f"Of {self.compared:,} pretrained models {best.model} is the most accurate within "
+            f"Of {counted(self.compared, 'pretrained model')} {best.model} is the most "
+            "accurate within "
             f"{self.max_latency_ms:g} ms on {self.device}: {best.top1:.2f} % top-1 in "
             f"{charts.interval_note(best.latency_ms, best.lower_ms, best.upper_ms)}, within the "
             f"budget with a probability of {100 * best.probability:.0f} %."
@@ -188,7 +189,7 @@ class Choice(Record):
         if self.measured_on:
             columns.insert(4, ms_column("measured ms", "measured_ms"))
         title = (
-            f"most accurate of {self.compared:,} pretrained models within "
+            f"most accurate of {counted(self.compared, 'pretrained model')} within "
             f"{self.max_latency_ms:g} ms on {self.device} ({self.target})"
         )
         yield Table(columns, self.models[:shown], title)
@@ -381,7 +382,7 @@ def _infeasible(
     return (
         f"no pretrained model keeps {limits}: the fastest, {near.model}, {takes} "
         f"({ms_text(near.lower_ms)} – {ms_text(near.upper_ms)}, within the budget with a "
-        f"probability of {near.probability:.0%}); raise the budget"
+        f"probability of {100 * near.probability:.0f} %); raise the budget"
     )
 
 

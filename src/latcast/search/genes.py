@@ -9,6 +9,7 @@ from typing import Any
 
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Series
+from latcast.report.markup import counted
 
 # Key of the field's own form -> what it is.
 GENES = {"ks": "kernel size", "e": "expand ratio", "d": "depth", "w": "width", "r": "resolution"}
@@ -50,9 +51,9 @@ def _figure(gene: str, places: Mapping[str, Counter[str]], count: int) -> Figure
         )
         for choice in choices
     )  # fmt: skip
-    title = f"What the networks are made of: {gene}"
+    title, networks = f"What the networks are made of: {gene}", counted(count, "network")
     return Figure(title, Axis("", names=list(places)), Axis("% of the choices"), series,
-                  caption=f"How often each choice is taken in {count} networks.")  # fmt: skip
+                  caption=f"How often each choice is taken in {networks}.")  # fmt: skip
 
 
 def _in_order(choice: str) -> tuple[float, str]:

@@ -73,7 +73,7 @@ class Front:
             return f"<Front of no networks of {self.archs.space.name}>"
         ranges = [(100 * self.accuracy, "% top-1"), *((ms, "ms") for ms in _columns(self))]
         told = ", ".join(f"{x.min():.4g} to {x.max():.4g} {unit}" for x, unit in ranges)
-        return f"<Front of {len(self)} networks of {self.archs.space.name}: {told}>"
+        return f"<Front of {counted(len(self), 'network')} of {self.archs.space.name}: {told}>"
 
     def _repr_html_(self) -> str:
         """Return the notebook's view: the accuracies by the latencies, and some of the networks."""
@@ -86,7 +86,7 @@ class Front:
             Column("MMACs", macs.__getitem__, ".0f", 1e-6),
         ]
         rows = _apart(ms[0], MAX_ROWS) if len(self) else []
-        table = Table(columns, rows, f"{len(rows)} of {len(self)} networks")
+        table = Table(columns, rows, f"{len(rows)} of {counted(len(self), 'network')}")
         series = tuple(
             Series(name, each.tolist(), top1.tolist()) for name, each in zip(names, ms, strict=True)
         )
@@ -201,7 +201,8 @@ class SearchResult(Tabular):
         """How many networks, of what, on which targets."""
         targets = ", ".join(str(p.target) for p in self.predictors)
         return (
-            f"SearchResult({len(self)} networks of {self.archs.space.name} on {targets}, "
+            f"SearchResult({counted(len(self), 'network')} of {self.archs.space.name} on "
+            f"{targets}, "
             f"{len(self.front)} in the front, method {self.method!r})"
         )
 

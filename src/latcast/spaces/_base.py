@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from latcast.report.markup import counted
+
 from ._block_table import BlockTable
 
 if TYPE_CHECKING:
@@ -324,7 +326,7 @@ class SearchSpace(ABC):
             raise ValueError(f"a network is built from one architecture; got {len(arch)}")
 
     def __repr__(self) -> str:
-        return f"<search space {self.name}: {len(self.genes)} genes>"
+        return f"<search space {self.name}: {counted(len(self.genes), 'gene')}>"
 
 
 class Archs:
@@ -427,7 +429,7 @@ class Archs:
     __hash__ = None  # type: ignore[assignment]  # a batch is a container, like an array
 
     def __repr__(self) -> str:
-        return f"<{len(self)} architectures of {self._space.name}>"
+        return f"<{counted(len(self), 'architecture')} of {self._space.name}>"
 
 
 def one_hot(genes: Genes, choices: Sequence[int]) -> npt.NDArray[np.float32]:

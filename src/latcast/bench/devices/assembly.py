@@ -16,6 +16,7 @@ from latcast.data.public import find_tables, read_table
 from latcast.devices import PRECISIONS, as_built, public_runtime
 from latcast.graph.qdq import runs_quantized
 from latcast.models.joint import Observations, TargetFacts, facts_with_peak
+from latcast.report.markup import counted
 
 from .lookup import MERGED, Key, find
 
@@ -374,7 +375,7 @@ def _filled(
             found[n] = replace(target, facts={**_medians(others), **target.facts})
             names.setdefault(machines[n][0], {})[machines[n][1]] = None
     notes = [
-        f"{table}: nothing is known of {len(own)} devices, which count as middling ones: "
+        f"{table}: nothing is known of {counted(len(own), 'device')}, taken as middling: "
         f"{', '.join(list(own)[:_SHOWN])}{', …' if len(own) > _SHOWN else ''}"
         for table, own in names.items()
     ]
@@ -398,7 +399,7 @@ _SHOWN = 5  # names of devices in a note
 def _left_out(table: PublicTable, not_drawn: int) -> Iterator[str]:
     where = f"{table.name} ({table.folder})"
     for each in table.dropped:
-        yield f"{where}: {each.count} rows left out: {each.reason}"
+        yield f"{where}: {counted(each.count, 'row')} left out: {each.reason}"
     if not_drawn:
         yield f"{where}: {not_drawn} rows were not drawn, or are of no network's inference"
 
@@ -408,6 +409,7 @@ def _not_found(frame: pl.DataFrame, missing: Mapping[str, str]) -> Iterator[str]
         names = own["network"].unique(maintain_order=True).to_list()
         why = missing.get(names[0], "no kernels")
         yield (
-            f"{table}: {len(own)} rows of {len(names)} networks left out, whose kernels are not "
-            f"known, such as {names[0]} ({why})"
+            f"{table}: {counted(len(own), 'row')} of {counted(len(names), 'network')} left "
+            "out, of unknown "
+            f"kernels, such as {names[0]} ({why})"
         )

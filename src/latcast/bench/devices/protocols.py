@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from latcast.math.folds import folds_of
 from latcast.networks import Networks
+from latcast.report.markup import counted
 
 from .assembly import Assembled
 from .methods import Forecast, Method
@@ -165,7 +166,8 @@ def too_few(case: Assembled, asked: Asked) -> Iterator[str]:
         ]
         if few:
             yield (
-                f"{len(few)} targets with fewer than {k + 1} rows are left out at {k} samples, "
+                f"at {counted(k, 'sample')} {counted(len(few), 'target')} of fewer than "
+                f"{k + 1} rows left out, "
                 f"such as {few[0]}"
             )
 
@@ -263,7 +265,10 @@ def forecasts(
         report(f"fold {scoring.fold}: nothing is left to learn of, so that it is not scored")
         return
     for name, make in methods.items():
-        report(f"fold {scoring.fold}: {name} on {len(train)} rows, {len(asked)} questions")
+        report(
+            f"fold {scoring.fold}: {name} on {counted(len(train), 'row')}, "
+            f"{counted(len(asked), 'question')}"
+        )
         method = make()
         method.fit(train)
         for draw, of_target, places in asked:

@@ -16,6 +16,7 @@ import polars as pl
 from latcast._files import read_file, unpacked_bytes
 from latcast.data._audited import Finding
 from latcast.devices import Device
+from latcast.report.markup import counted
 
 from .headings import identify
 
@@ -88,7 +89,7 @@ class PublicTable:
 
     def __repr__(self) -> str:
         left_out = sum(each.count for each in self.dropped)
-        return f"PublicTable({self.name}: {len(self.frame)} rows, {left_out} left out)"
+        return f"PublicTable({self.name}: {counted(len(self.frame), 'row')}, {left_out} left out)"
 
 
 class Sieve:

@@ -113,8 +113,9 @@ def check_repeats(table: PublicTable) -> Iterator[Finding]:
             "repeats",
             "warning" if groups["spread"][0] > _DIFFERENT else "note",
             f"{len(groups)} networks have several rows of one target, {groups['count'].sum()} in "
-            f"all; they differ by {number(groups['spread'].median()):.2%} at the median and "
-            f"{groups['spread'][0]:.0%} at most",
+            f"all; they differ by {100 * number(groups['spread'].median()):.2f} % at the "
+            "median and "
+            f"{100 * groups['spread'][0]:.0f} % at most",
             groups.select("heading", "setting", "network", "count", "spread"),
             "A split by row tests on networks that were trained on; a difference is a setting that "
             "the table does not state, or the noise of a whole run.",

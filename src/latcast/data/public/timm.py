@@ -213,7 +213,7 @@ def check_counts(table: PublicTable) -> Iterator[Finding]:
             "other-counts",
             "note",
             f"{len(rows)} of {len(stated)} networks have GMACs or parameters that differ by more "
-            f"than {_DIFFERENT:.0%} between settings: other versions, or branches merged",
+            f"than {100 * _DIFFERENT:.0f} % between settings: other versions, or branches merged",
             rows.sort("gmacs", descending=True),
             "One name stands for several graphs.",
             "Take counts from the graph, with branches merged where the benchmark merges them.",
@@ -261,7 +261,8 @@ def check_rates(table: PublicTable) -> Iterator[Finding]:
         yield finding(
             "launch-bound",
             "note",
-            f"{share_of(len(rows), len(frame))} less than {_FAR:.0%} of their setting's best rate "
+            f"{share_of(len(rows), len(frame))} less than {100 * _FAR:.0f} % of their "
+            "setting's best rate "
             f"of GMACs and of activations alike, {small} of them below {_SMALL:g} GMACs",
             rows.select("setting", "network", "batch", "latency_ms", "gmacs", "share_of_best"),
             "Launches, or operators that are slow there, take the time: counts do not tell it.",

@@ -237,7 +237,10 @@ def train_accuracy(
     rest, train = split(data, test, seed)
     model = GaussianProcess(name=name).fit(train, seed=seed)
     scores = evaluate(model, rest)
-    how = f"by architecture at random, seed {seed}: {len(train)} rows to train, {len(rest)} to test"
+    how = (
+        f"by architecture at random, seed {seed}: {counted(len(train), 'row')} to "
+        f"train, {len(rest)} to test"
+    )
     model.card.update(split=how, metrics=scores)
     return model, scores
 

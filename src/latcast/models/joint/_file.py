@@ -16,6 +16,7 @@ from latcast.devices import ISAS, Target, devices, runtime_of_domain, unit_of_ru
 from latcast.math.one_thread import in_one_blas_thread
 from latcast.models._fitted import Fitted
 from latcast.models._model import Model, State
+from latcast.report.markup import counted
 
 from . import _known
 from ._effects import Effects
@@ -448,7 +449,10 @@ def _measured(known: Known, n: int, shared: float, asked: str) -> str:
     own = (d for d in devices().values() if d.group == chip)
     names = [d.name for d in own if UNIT_OF_KIND[d.kind] == part]
     name = asked if asked in names or not names else names[0]
-    rows = f"{known.rows[n]} measurements on {name} by {runtime_of_domain(domain)} in {precision}"
+    rows = (
+        f"{counted(int(known.rows[n]), 'measurement')} on {name} by "
+        f"{runtime_of_domain(domain)} in {precision}"
+    )
     if shared == 1:
         return f"the forecast knows {rows}"
     return f"the forecast takes something from {rows}, the same chip with other settings"

@@ -322,7 +322,8 @@ class TuningRecord(Made):
         if failed:
             options = ", ".join(f"{k} {_text(v)}" for k, v in failed[-1].options.items())
             yield (
-                f"note: {len(failed)} trials failed, the last with {options}: {failed[-1].reason}"
+                f"note: {counted(len(failed), 'trial')} failed, the last with {options}: "
+                f"{failed[-1].reason}"
             )
 
 

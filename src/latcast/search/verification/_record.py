@@ -11,6 +11,7 @@ import numpy as np
 
 from latcast.report.axis import Axis
 from latcast.report.figure import Figure, Guide, Series
+from latcast.report.markup import counted
 from latcast.report.record import Record, Section
 from latcast.report.table import Column, Table
 from latcast.report.text import interval_column
@@ -104,7 +105,7 @@ class Round:
             what += f", predictions {self.mape:.1f} % off on average"
         picks = [n.kept for n in self.networks if n.role == "pick" and n.kept is not None]
         if picks:
-            what += f", {sum(picks)} of {len(picks)} picks keep their budget"
+            what += f", {sum(picks)} of {counted(len(picks), 'pick')} within budget"
         return what
 
 

@@ -18,6 +18,7 @@ from latcast.devices import Device, devices
 from latcast.math.one_thread import in_one_blas_thread
 from latcast.models import Predictor, zoo
 from latcast.models.zoo import SUFFIX
+from latcast.report.markup import counted
 from latcast.search._search import search
 from latcast.search.problem import InfeasibleError
 from latcast.search.request import AnyAccuracy, Budgets, find_accuracy, parse_budgets
@@ -295,7 +296,8 @@ class _Rounds:
                 raise KeyboardInterrupt
             reasons = "; ".join(reason for _, reason in self._rounds[0].failures[:1])
             raise MeasuringError(
-                f"none of {len(archs)} networks could be measured on {self._measuring.target}: "
+                f"none of {counted(len(archs), 'network')} could be measured on "
+                f"{self._measuring.target}: "
                 f"{reasons or 'there are no runs in two processes'}"
             )
         self._adapt()
