@@ -260,6 +260,50 @@ def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -
     assert found.value.ok
 
 
+def test_measurements_that_contradict_each_other_are_told(
+    page: Any, networks: list[Path], accessible: Callable[[Any], None]
+) -> None:
+    from playwright.sync_api import expect
+
+    page.set_input_files("#measured", networks[1:4])
+    expect(page.locator("#rows li")).to_have_count(3)
+    for n, (path, times) in enumerate(zip(networks[1:4], (1.0, 30.0, 1.1), strict=True)):
+        ms = latcast.forecast(latcast.read_graph(path), [DEVICE]).devices[0].latency_ms
+        page.locator("#rows input").nth(n).fill(f"{times * ms:.4g}")
+        page.locator("#rows input").nth(n).press("Tab")
+        expect(page.locator("#rows li").nth(n)).to_contain_text(
+            re.compile(r"\(forecast: [\d.]+ ms\)")
+        )
+    expect(page.locator("#moved")).to_contain_text("With 3 measurements")
+    told = page.inner_text("#moved")
+    assert float(re.search(r"([\d.]+) times as wide", told)[1]) > 1
+    assert "they took 1 to 30 times what is forecast" in told
+    assert f"of {networks[2].name} first" in told
+    accessible(page)
+    page.locator("#rows input").nth(1).fill("")
+    page.locator("#rows input").nth(1).press("Tab")
+    expect(page.locator("#moved")).to_contain_text("With 2 measurements")
+    assert "what is forecast" not in page.inner_text("#moved")
+
+
+def test_without_a_forecast_nothing_of_an_earlier_one_is_shown(page: Any) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("#bars .row")).to_have_count(1)
+    expect(page.locator("#notes li").first).to_be_visible()
+    page.fill("#runtime", "no-such-runtime")
+    expect(page.locator("#answer")).to_contain_text("no-such-runtime")
+    for each in ("#notes", "#graph"):
+        expect(page.locator(each)).to_be_hidden()
+    for each in ("#page", "#json"):
+        expect(page.locator(each)).to_be_disabled()
+    page.fill("#runtime", "")
+    expect(page.locator("#json")).to_be_enabled()
+    page.click(f"text={DEVICE} ×")
+    expect(page.locator("#answer")).to_have_text("Choose a device.")
+    expect(page.locator("#notes")).to_be_hidden()
+
+
 def test_fronts_are_clicked_through(page: Any, accessible: Callable[[Any], None]) -> None:
     from playwright.sync_api import expect
 

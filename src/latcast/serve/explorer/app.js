@@ -75,14 +75,21 @@ const notesOf = (record) => {
 const titleOf = (row) =>
   state.model && row.device === state.model.id ? `${row.target}, with your measurements` : row.target;
 
+/** Show no forecast: what an earlier one said is no answer to what is asked now. */
+const none = () => {
+  state.record = null;
+  $("page").disabled = $("json").disabled = $("graph").hidden = $("notes").hidden = true;
+  $("bars").replaceChildren();
+  $("notes").replaceChildren();
+};
+
 const forecast = latest(async () => {
   const ready = state.network && (state.devices.length || state.model);
-  $("page").disabled = $("json").disabled = !ready;
-  $("graph").hidden = !ready;
   if (!ready) {
+    none();
+    $("answer").classList.remove("warn");
     $("answer").textContent = state.network ? "Choose a device." : state.devices.length ? "Choose a model file."
       : "Choose a model file and a device.";
-    $("bars").replaceChildren();
     return;
   }
   const network = state.network;
@@ -95,11 +102,12 @@ const forecast = latest(async () => {
   }
   if (network !== state.network) return; // another file was opened, whose forecast follows
   if (wrong) {
-    $("bars").replaceChildren();
+    none();
     tell($("answer"), wrong);
     return;
   }
   state.record = found;
+  $("page").disabled = $("json").disabled = $("graph").hidden = false;
   const rows = state.record.devices.filter((d) => d.error === null);
   // What was measured stands for its target, which has a row without it, too.
   const own = rows.find((d) => d.device === state.model?.id);

@@ -6,7 +6,7 @@ import { bars, el, ms } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Measured networks: id, name, ms. */
+/** Measured networks: id, name, ms, and what is forecast of them without measurements. */
 let rows = [];
 /** Number of measurements -> the forecast with so many. */
 let history = new Map();
@@ -22,6 +22,7 @@ const show = () => {
         adapt();
       },
     }), " ms "),
+    (row.told = el("span", { class: "soft" }, row.told?.textContent || "")), " ",
     el("button", { type: "button", "aria-label": `remove ${row.name}`, onclick: () => {
       rows = rows.filter((x) => x !== row);
       show();
@@ -39,12 +40,31 @@ const showHistory = () => {
   const [, first] = steps[0], [n, last] = steps[steps.length - 1];
   // Of the forecast, which moves, too.
   const width = (x) => (x.upper_ms - x.lower_ms) / x.latency_ms;
+  const times = width(last) / width(first);
   $("moved").textContent = n ? `With ${n} measurement${n > 1 ? "s" : ""}: ${told(last)}, ` +
-    `${(width(last) / width(first)).toFixed(2)} times as wide as without.` : "";
+    `${times.toFixed(2)} times as wide as without${times > 1 ? contradiction() : ""}.` : "";
+};
+
+/** Why measurements widen an interval, and which one to look at: the farthest from what others say. */
+const contradiction = () => {
+  const known = rows.filter((row) => row.ms > 0 && row.forecast_ms);
+  const off = known.map((row) => Math.log(row.ms / row.forecast_ms)).sort((a, b) => a - b);
+  if (!off.length) return "";
+  const factor = (x) => +Math.exp(x).toPrecision(2);
+  if (off.length === 1) {
+    return `: it took ${factor(off[0])} times what is forecast; check its unit, runtime and threads, or measure more`;
+  }
+  const far = (row) => {
+    const others = off.filter((x) => x !== Math.log(row.ms / row.forecast_ms));
+    return Math.abs(Math.log(row.ms / row.forecast_ms) - others.reduce((a, b) => a + b, 0) / (others.length || 1));
+  };
+  const worst = known.reduce((a, b) => (far(b) > far(a) ? b : a));
+  return `, as they took ${factor(off[0])} to ${factor(off[off.length - 1])} times what is forecast; check unit, ` +
+    `runtime and threads of ${worst.name} first, which agrees least with the others`;
 };
 
 const forecast = async (more) => {
-  const record = await post("v1/forecast", { ...ofNetwork(), ...target(), coverage: coverage(), ...more });
+  const record = await post("v1/forecast", { ...target(), coverage: coverage(), ...more });
   const found = record.devices.find((d) => d.error === null);
   if (!found) throw new Refusal(record.devices[0].error);
   return found;
@@ -57,7 +77,12 @@ const adapt = latest(async () => {
   $("moved").classList.remove("warn");
   try {
     if (!own.has(0) && state.network && device()) {
-      own.set(0, await forecast({ devices: [device()] }));
+      own.set(0, await forecast({ ...ofNetwork(), devices: [device()] }));
+    }
+    for (const row of known) {
+      if (row.forecast_ms) continue;
+      row.forecast_ms = (await forecast({ network: row.id, name: row.name, devices: [device()] })).latency_ms;
+      row.told.textContent = `(forecast: ${ms(row.forecast_ms)} ms)`;
     }
     let model = null;
     if (known.length) {
@@ -65,7 +90,7 @@ const adapt = latest(async () => {
       const measurements = known.map((row) => ({ network: row.id, name: row.name, latency_ms: row.ms }));
       const adapted = await post("v1/adapt", { device: device(), ...target(), measurements });
       model = { id: adapted.model, count: known.length };
-      if (state.network) own.set(known.length, await forecast({ model: model.id }));
+      if (state.network) own.set(known.length, await forecast({ ...ofNetwork(), model: model.id }));
     }
     if (own !== history) return;
     state.model = model;
@@ -96,6 +121,10 @@ const anew = () => {
 /** What was adapted is of another device or target. */
 const anewElsewhere = () => {
   state.model = null;
+  for (const row of rows) {
+    row.forecast_ms = null;
+    row.told.textContent = "";
+  }
   anew();
 };
 
@@ -110,9 +139,9 @@ const suggest = async () => {
       coverage: coverage() });
     if (!isLast()) return;
     const steps = [...(found.itself ? [found.itself] : []), ...found.networks];
-    place.replaceChildren(el("p", {}, "Measure these on the device, the one that narrows the interval most first " +
-      "(latcast measure); intervals are those to expect after it and those before it" +
-      (model ? `, and after your ${model.count === 1 ? "measurement" : `${model.count} measurements`}:` : ":")));
+    place.replaceChildren(el("p", {}, "Measure these on the device (latcast measure), the one that narrows the interval " +
+      "most first; each interval is the one to expect once it and those above it are measured" +
+      (model ? `, after your ${model.count === 1 ? "measurement" : `${model.count} measurements`}:` : ":")));
     const list = el("div");
     place.append(list);
     bars(list, steps.map((step) => [step.network,
