@@ -218,6 +218,36 @@ def test_everything_is_reached_by_the_tab_key_and_shows_it(page: Any) -> None:
     assert places == sorted(places)
 
 
+def test_who_removes_something_by_keys_stays_there(page: Any, networks: list[Path]) -> None:
+    from playwright.sync_api import expect
+
+    at = "document.activeElement.ariaLabel || document.activeElement.id"
+    page.fill("#device", "rtx-4090")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chosen button")).to_have_count(2)
+    page.locator("#chosen button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(at) == "remove rtx-4090"
+    page.keyboard.press("Enter")
+    assert page.evaluate(at) == "device"
+    page.set_input_files("#measured", networks[1:3])
+    expect(page.locator("#rows li")).to_have_count(2)
+    page.locator("#rows button").last.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(at) == f"remove {networks[1].name}"
+    page.keyboard.press("Enter")
+    assert page.evaluate(at) == "measured"
+
+
+def test_what_a_field_suggests_is_read_as_well_as_other_text(page: Any) -> None:
+    told = """() => [getComputedStyle(document.querySelector("#runtime"), "::placeholder").color,
+        getComputedStyle(document.querySelector(".soft")).color]"""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        hint, soft = page.evaluate(told)
+        assert hint == soft
+
+
 def test_ten_measurements_narrow_the_interval(page: Any, networks: list[Path]) -> None:
     """Measurements that are all 1.4 times what is forecast move it there, and make it surer."""
     from playwright.sync_api import expect

@@ -1,7 +1,7 @@
 // What is asked, the forecast as it is typed, and what belongs to the network that is open.
 
 import { Refusal, get, latest, page, post, send, turns } from "./api.js";
-import { bars, count, download, el, ms } from "./charts.js";
+import { bars, count, download, el, ms, refocus } from "./charts.js";
 import { begin as beginFronts } from "./fronts.js";
 import { begin as beginMeasurements } from "./measurements.js";
 
@@ -177,11 +177,12 @@ const addDevice = (name) => {
   showDevices();
 };
 const showDevices = () => {
-  $("chosen").replaceChildren(...state.devices.map((name) => el("li", {}, el("button", {
+  $("chosen").replaceChildren(...state.devices.map((name, n) => el("li", {}, el("button", {
     type: "button", "aria-label": `remove ${name}`,
     onclick: () => {
       state.devices = state.devices.filter((x) => x !== name);
       showDevices();
+      refocus($("chosen"), n, $("device"));
     },
   }, `${name} ×`))));
   document.dispatchEvent(new Event("devices"));

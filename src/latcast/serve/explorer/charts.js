@@ -16,6 +16,12 @@ export const el = (tag, attributes = {}, ...inside) =>
 export const draw = (tag, attributes = {}, ...inside) =>
   fill(document.createElementNS(SVG, tag), attributes, inside);
 
+/** Keep the focus in a list one of whose buttons removed its item: on the one now there, or else on `other`. */
+export const refocus = (list, n, other) => {
+  const buttons = list.querySelectorAll("button");
+  (buttons[Math.min(n, buttons.length - 1)] || other).focus();
+};
+
 /** Milliseconds with about four digits, as latcast prints them. */
 export const ms = (value) =>
   value === null || value === undefined ? "–"

@@ -2,7 +2,7 @@
 
 import { Refusal, latest, post, send, turns } from "./api.js";
 import { changed, coverage, ofNetwork, state, target, tell } from "./app.js";
-import { bars, el, ms } from "./charts.js";
+import { bars, el, ms, refocus } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -14,7 +14,7 @@ let history = new Map();
 const device = () => $("measured-on").value;
 
 const show = () => {
-  $("rows").replaceChildren(...rows.map((row) => el("li", {},
+  $("rows").replaceChildren(...rows.map((row, n) => el("li", {},
     el("label", {}, `${row.name} took `, el("input", {
       type: "number", min: 0, step: "any", value: row.ms || "",
       onchange: (event) => {
@@ -26,6 +26,7 @@ const show = () => {
     el("button", { type: "button", "aria-label": `remove ${row.name}`, onclick: () => {
       rows = rows.filter((x) => x !== row);
       show();
+      refocus($("rows"), n, $("measured"));
       adapt();
     } }, "×"))));
 };
