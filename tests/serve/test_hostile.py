@@ -18,6 +18,7 @@ import psutil
 import pytest
 from benchmark_files import load_benchmark
 
+from latcast.families import population
 from latcast.serve.settings import add_key
 from latcast.spaces import space
 
@@ -202,6 +203,19 @@ def test_a_worker_that_dies_or_hangs_costs_one_request(
 def test_a_public_address_needs_keys(latcast: Any) -> None:
     run = latcast("serve", "--listen", "0.0.0.0:0", code=2)
     assert "needs --keys" in run.stderr
+
+
+def test_a_folder_of_the_state_may_be_named_from_here(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = serve(Path("state"), "--workers", 1)
+    content = next(iter(population(1, 1, ["squeezenet"]))).to_onnx()
+    sent = own.send("/v1/networks", "net.onnx", content)
+    assert sent.status == 200, sent.body
+    asked = {"network": sent.json()["id"], "devices": ["raspberry-pi-4"]}
+    assert own.ask("POST", "/v1/forecast", asked).status == 200
+    assert own.stop() == 0
 
 
 def test_one_service_a_folder(service: Any) -> None:

@@ -56,7 +56,8 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self, _: object) -> AsyncIterator[None]:
         """Start what the service needs, and end it; no other service may use its folder."""
-        s, state = self.settings, self.settings.state
+        # Workers and jobs run in folders of their own.
+        s, state = self.settings, self.settings.state.resolve()
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.files = Files(state, s.state_bytes)
         empty = self.files.coming()
