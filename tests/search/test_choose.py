@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,18 @@ def test_the_command(latcast: Any, model: Path, table: Path) -> None:
     assert "1 faster one " in text
     assert "small.second" in latcast(*arguments, "--limit", 1, "--all").stdout
     assert "Raspberry" not in text
+
+
+@pytest.mark.usefixtures("known")
+def test_a_page_tells_the_hash_of_accuracies_in_a_folder(
+    latcast: Any, model: Path, table: Path, tmp_path: Path
+) -> None:
+    arguments = ("choose", "--device", model, "--max-latency", 1e6, "--accuracies", table.parent)
+    page = tmp_path / "page.html"
+    table.rename(table.parent / "results-imagenet.csv")
+    latcast(*arguments, "--html", page)
+    digest = sha256((table.parent / "results-imagenet.csv").read_bytes()).hexdigest()
+    assert digest in page.read_text()
 
 
 @pytest.mark.parametrize("confidence", [None, 0.6, 0.9])

@@ -157,6 +157,11 @@ class Console:
             write_text(self.html, (page or record).to_html(command=command, files=files))
             self.note(f"wrote {self.html}")
 
+    def name_file(self, path: str | Path) -> None:
+        """A file that was found where an option or a variable names its folder: for the page."""
+        if self.html is not None and Path(path).is_file():
+            _ORIGIN.get()[1][str(path)] = _digest(Path(path))
+
     def write_page(self, path: Path, records: Sequence[Record], title: str = "") -> None:
         """A page of several results, whose title is made of theirs where none is given."""
         from latcast.report.page import page

@@ -105,6 +105,7 @@ def choose(
             max_memory_bytes=parse_count(limits.max_memory, "--max-memory", "B"),
             confidence=limits.confidence, **target.given(),
         )  # fmt: skip
+    console.name_file(found.accuracies)
     if verifying.verify is not None:
         with find_host(verifying.host) as board:
             console.note(f"measuring {verifying.verify} of {len(found.models)} on {board.title}")

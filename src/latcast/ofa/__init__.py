@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ._export import EXPORT_FORMATS, Export, export
     from ._images import ImageFolder
     from ._weights import in_supernet, network_module, ofa_module
-    from .net_config import blocks_from_ofa_config
 else:
     __getattr__, __dir__ = public_names(__name__)
 
@@ -18,7 +17,6 @@ __all__ = [
     "EXPORT_FORMATS",
     "Export",
     "ImageFolder",
-    "blocks_from_ofa_config",
     "export",
     "in_supernet",
     "network_module",

@@ -193,7 +193,7 @@ class Table:
         for part in self._parts():
             yield "".join("\n" + line(cells) for cells in self._cells(part))
         if told:
-            yield f"\n {told} (--wide shows all)"
+            yield "\n" + wrapped(f" {told} (--wide shows all)", limit)
 
     def _measured(self) -> tuple[list[int], list[bool]]:
         """Characters that every column needs, and whether it is of numbers."""

@@ -179,7 +179,7 @@ class Choice(Record):
         """Yield the printed parts, with the ``shown`` most accurate models; None for all."""
         columns = [
             Column("model", lambda m: printable(m.model)),
-            Column("image", "image_size", detail=0),
+            Column("image", "image_size"),
             Column("top-1 %", "top1", ".2f", detail=0),
             ms_column("ms", "latency_ms"),
             interval_column(self.coverage),
