@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import latcast
@@ -85,6 +86,27 @@ def test_percentages_are_written_alike() -> None:
     for path in Path(latcast.__file__).parent.rglob("*.py"):
         found = re.findall(r"\{[^{}]*:[^{}]*%\}", path.read_text())
         assert not found or path.name == "_results.py", (path, found)
+
+
+def test_a_predictor_takes_architectures_as_people_have_them() -> None:
+    model, archs = (
+        latcast.load("samsung-note10"),
+        latcast.space("ofa-mobilenet-v3").sample(2, seed=0),
+    )
+    ms = model.predict(archs).tolist()
+    assert model.predict(archs.to_dicts()).tolist() == ms
+    assert model.predict(archs.to_dicts()[0]).tolist() == ms[:1]
+    assert model.predict_interval(archs.to_dicts(), 0.9)[0].shape == (2,)
+
+
+def test_what_is_no_input_is_told_how_to_become_one() -> None:
+    arch = latcast.space("ofa-mobilenet-v3").sample(1, seed=0)
+    with pytest.raises(ValueError, match=r"got dict: an architecture is one as space.network"):
+        latcast.inspect(arch.to_dicts()[0])
+    assert latcast.inspect(arch.space.network(arch)).total.macs > 0
+    frame = pl.DataFrame({"latency_ms": [1.0]})
+    with pytest.raises(ValueError, match=r"got DataFrame: a frame is read first, by latcast.read"):
+        latcast.compare(frame, "pixel-7")
 
 
 def test_what_is_suggested_for_is_asked_alike() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, cast, final
@@ -18,6 +18,7 @@ from latcast.spaces import Archs, SearchSpace
 
 from ._base import Predictor
 from ._fitted import Fitted, Floats
+from .inputs import as_archs
 
 # Intervals need held-out errors, of which more than so many tell nothing new.
 CALIBRATION_FRACTION = 0.15
@@ -194,12 +195,19 @@ class BlockPredictor(Predictor):
 def own_archs(networks: Any, space: SearchSpace) -> Archs:
     """Networks that a predictor of one space takes, as architectures of that space.
 
+    Args:
+        networks: architectures, or their dicts or strings, or one of those.
+        space: that the predictor is of.
+
     Raises:
         ValueError: they are no architectures, or of another space.
     """
+    items = networks if isinstance(networks, list | tuple) else [networks]
+    if items and all(isinstance(item, Mapping | str) for item in items):
+        networks = as_archs(items, space)
     if not isinstance(networks, Archs):
         raise ValueError(
-            f"a model of {space.name} takes its architectures (Archs): other networks need "
+            f"a model of {space.name} takes its architectures (Archs, dicts): other networks need "
             "a layer model (latcast train --predictor layers) or a device "
             "(latcast.load(DEVICE, networks=graph))"
         )

@@ -310,6 +310,12 @@ def compare(
 
 def _datasets(a: Side, b: Side) -> tuple[tuple[Dataset, Dataset], tuple[str, str], list[str]]:
     """Both sides as datasets, the forecast of one being of the other's networks; and notes."""
+    known = Dataset | Predictor | str | Path
+    if frames := [x for x in (a, b) if not isinstance(x, known)]:
+        raise ValueError(
+            f"a side must be a dataset, a model or a file; got {type(frames[0]).__name__}: a "
+            "frame is read first, by latcast.read(frame, space=…, target=…)"
+        )
     loaded = [read(x) if isinstance(x, str | Path) and is_dataset(x) else x for x in (a, b)]
     measured = [side for side in loaded if isinstance(side, Dataset)]
     if not measured:

@@ -184,6 +184,8 @@ def _read(model: Network, options: ReadOptions, example_inputs: Sequence[Any] | 
             f"a network must be a file ({', '.join(SUFFIXES)}) or its bytes, a name such as "
             "timm:resnet18, a torch module or exported program, an onnx.ModelProto or a "
             f"latcast.Graph; got {type(model).__name__}"
+            + ": an architecture is one as space.network(space.parse([arch]))"
+            * isinstance(model, Mapping)
         )
     from .pytorch import read_pytorch
 
