@@ -2,24 +2,17 @@
 
 from dataclasses import replace
 
+import law
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from law import GRAPHS
 
 from latcast.devices import device, target_facts
 from latcast.graph import Graph, GraphBuilder, rules_of
-from latcast.math.conformal import quantile
 from latcast.models.joint import JointModel, Observations, TargetFacts, _work, facts_with_peak
 from latcast.models.joint._effects import Effects, Told
 from latcast.models.joint._fit import STEPS, Learnt, fit
-from latcast.models.joint._model import (
-    SAMPLES,
-    _beside_networks,
-    _folds,
-    by_groups,
-    errors_of,
-    of_kernels,
-)
 from latcast.models.joint._posterior import Posterior, Prior, Rest, posterior
 from latcast.models.joint._predictor import JointPredictor
 from latcast.models.joint._targets import NPU_PEAK, TargetFeatures
@@ -27,56 +20,6 @@ from latcast.models.joint._together import Column, log_ms_on
 from latcast.models.joint._work import CLASSES, FEATURES, Work, class_of
 from latcast.networks import ALL_KINDS, Networks
 from latcast.networks.bound import bound_ms
-
-
-def _network(width: int, depth: int, size: int = 32, kernel: int = 3) -> Graph:
-    b = GraphBuilder(1, f"net{width}-{depth}-{size}-{kernel}")
-    x = b.input(3, size, size)
-    for _ in range(depth):
-        x = b.activation(b.conv(x, width, kernel, padding=kernel // 2), "relu")
-        x = b.activation(b.conv(x, width, kernel, padding=kernel // 2, groups=width), "relu")
-        x = b.conv(x, 2 * width, 1)
-    return b.build(b.linear(b.global_pool(x), 10))
-
-
-GRAPHS = [
-    _network(w, d, s, k) for w in (8, 16, 40) for d in (1, 3) for s in (16, 32) for k in (3, 5)
-]
-
-
-@pytest.fixture(scope="module")
-def networks() -> Networks:
-    return Networks.of_graphs(GRAPHS)
-
-
-def _target(n: int, **facts: float) -> TargetFacts:
-    return TargetFacts(f"t{n}", f"chip{n // 2}", "cpu", "ncnn", facts=facts)
-
-
-def _made(networks: Networks, targets: int = 12) -> Observations:
-    """Latencies by a law: arithmetic at a peak, bytes at a bandwidth, a launch for each kernel."""
-    rng = np.random.default_rng(0)
-    peak, bandwidth = np.exp(rng.normal([22.0, 22.0], 0.7, (targets, 2))).T
-    launch = np.exp(rng.normal(-12, 0.5, targets))
-    macs, moved, runs = (
-        np.asarray(networks.counts @ x)
-        for x in (
-            networks.fact("macs"),
-            networks.fact("read_bytes")
-            + networks.fact("write_bytes")
-            + networks.fact("param_bytes"),
-            np.ones(len(networks.ops)),
-        )
-    )
-    seconds = 2 * macs / peak[:, None] + moved / bandwidth[:, None] + runs * launch[:, None]
-    t, n = np.indices(seconds.shape).reshape(2, -1)
-    facts = [
-        _target(i, peak_flops=float(peak[i]), bandwidth_gb_s=float(bandwidth[i] / 1e9))
-        for i in range(targets)
-    ]
-    log_ms = np.log(seconds * 1e3).ravel() + 0.01 * rng.standard_normal(t.size)
-    names = tuple(g.name for g in GRAPHS)
-    return Observations(networks, names, names, tuple(facts), n, t, log_ms, np.zeros(len(log_ms)))
 
 
 def test_classes_are_told_by_window_and_groups(networks: Networks) -> None:
@@ -224,7 +167,7 @@ def test_effects_of_networks_are_learnt_as_means_over_targets(targets: int) -> N
 
 @pytest.mark.slow
 def test_a_law_is_learnt_and_carried_over_to_a_target_left_out(networks: Networks) -> None:
-    made = _made(networks)
+    made = law.made(networks)
     left_out = made.target >= 10
     model = JointModel.fit(made.select(~left_out), calibrate=False)
     for samples, most in ((0, 0.35), (4, 0.12), (12, 0.06)):
@@ -243,7 +186,7 @@ def test_long_steps_come_nearer_to_the_fixed_point(
     networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of twelve targets two have enough networks to tell all of their weights."""
-    made = _made(networks)
+    made = law.made(networks)
     told = made.select((made.target < 2) | (made.network < 2))
     log_ms = {}
     for name, steps in (("long", STEPS), ("plain", (1.0,) * len(STEPS)), ("fixed", (1.0,) * 20)):
@@ -258,7 +201,7 @@ def test_long_steps_come_nearer_to_the_fixed_point(
 
 def test_networks_on_npus_have_effects_of_their_own_in_each_precision(networks: Networks) -> None:
     """One network is twice as slow in 8 bits alone; of a CPU precisions have effects in common."""
-    made = _made(networks, 4)
+    made = law.made(networks, 4)
 
     def learnt_in(domain: str) -> Learnt:
         precisions = ("fp16", "int8")
@@ -269,7 +212,7 @@ def test_networks_on_npus_have_effects_of_their_own_in_each_precision(networks: 
         log_ms = made.log_ms + np.where((made.network == 0) & (made.target % 2 == 1), 0.7, 0.0)
         return fit(replace(made, targets=targets, log_ms=log_ms))
 
-    name, npu = made.names[:1], _target(0)
+    name, npu = made.names[:1], law.target(0)
     learnt = learnt_in("qnn-npu")
     means = [
         learnt.effects_of(replace(npu, domain="qnn-npu", precision=p)).mean_of(name)[0]
@@ -290,7 +233,7 @@ def test_an_npu_without_a_stated_peak_is_taken_for_a_middling_one() -> None:
     np.testing.assert_allclose(prices, -np.log(NPU_PEAK / 2))
     assert {"qnn-npu", "npu/fp16", "npu/int8"} == set(features.domains)
     assert np.isfinite([features.log_inference(t) for t in targets]).all()
-    assert features.log_inference(_target(0)) == -np.inf
+    assert features.log_inference(law.target(0)) == -np.inf
 
 
 def test_a_table_of_another_precision_moves_no_chip_of_this_one(networks: Networks) -> None:
@@ -318,7 +261,7 @@ def test_a_table_of_another_precision_moves_no_chip_of_this_one(networks: Networ
 
 def test_targets_that_are_far_off_do_not_move_a_chip_like_the_others(networks: Networks) -> None:
     """A virtual machine, or a build without vector code, tells little of how facts count."""
-    data = _made(networks, targets=40)
+    data = law.made(networks, targets=40)
     slow, left_out = np.isin(data.target, [2, 3, 5]), data.target == 7
     data = replace(data, log_ms=data.log_ms + 3.0 * slow)
     model = JointModel.fit(data.select(~left_out), calibrate=False)
@@ -363,7 +306,7 @@ def test_what_every_network_takes_is_no_launch_of_what_every_network_has_once(
 
 def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
     facts = {"peak_flops": 4e10, "bandwidth_gb_s": 10.0}
-    old, new = _target(0, **facts), _target(1, **facts, has_fp16=1.0)
+    old, new = law.target(0, **facts), law.target(1, **facts, has_fp16=1.0)
     others = [replace(new, runtime="onnxruntime"), replace(new, precision="int8")]
     features = TargetFeatures.choose([old, new, *others])
     prices = features.log_prices(old)
@@ -382,7 +325,7 @@ def test_a_cpu_with_fp16_is_priced_by_what_its_runtime_computes_in() -> None:
 
 def test_cpus_with_quantized_files_are_a_group_by_their_domain() -> None:
     facts = {"peak_flops": 4e10, "bandwidth_gb_s": 10.0}
-    floats, ncnn = _target(0, **facts), replace(_target(1, **facts), precision="int8")
+    floats, ncnn = law.target(0, **facts), replace(law.target(1, **facts), precision="int8")
     onnx = replace(floats, domain="onnx-cpu", runtime="onnx")
     integers = [replace(onnx, precision="int8"), replace(onnx, precision="int8", chip="other")]
     wide = replace(onnx, precision="w8a16")
@@ -404,7 +347,7 @@ def test_cpus_with_quantized_files_are_a_group_by_their_domain() -> None:
 
 
 def test_a_runtime_a_kind_or_a_precision_that_is_new_leaves_more_open(networks: Networks) -> None:
-    made = _made(networks)
+    made = law.made(networks)
     domains = ("ncnn-cpu", "onnx-cpu", "qnn-npu")
     targets = tuple(replace(t, domain=domains[n % 3]) for n, t in enumerate(made.targets))
     learnt = fit(replace(made, targets=targets))
@@ -427,44 +370,8 @@ def test_a_runtime_a_kind_or_a_precision_that_is_new_leaves_more_open(networks: 
     np.testing.assert_allclose(other.covariance, 2 * learnt.covariances["qnn-npu"])
 
 
-def test_groups_count_alike_in_intervals_whatever_their_rows() -> None:
-    # One group of many small errors, others of one large error each, and one more of another kind.
-    def reach(others: int, level: float, beside: float = 1e3) -> float:
-        groups = np.array(["many"] * 1000 + [f"g{n}" for n in range(others)])
-        errors = np.concatenate([np.linspace(0, 1, 1000), 2.0 + np.arange(others)])
-        return quantile(by_groups(groups, errors, np.full(5, beside)), level)
-
-    assert reach(1, 0.3) < 1
-    assert reach(1, 0.6) == 2
-    # A fifth group's error is the 80 % quantile of five, and the 67 % one with one more of others:
-    # that ends the interval, however far off they are, where it asks for more.
-    assert reach(4, 0.66) == 4
-    assert reach(4, 0.9) == 1e3
-    assert reach(4, 0.9, beside=0.5) == 5
-    assert reach(4, 0.5, beside=0.5) == 2
-    # Of twenty it is the 85 % quantile with one beyond all; how far that is nobody tells.
-    assert reach(19, 0.85) == reach(19, 0.85, beside=0.0) == 2 + 16
-
-
-def test_errors_after_as_many_measurements_or_fewer_tell_how_far_intervals_reach() -> None:
-    enough, few = np.arange(1.0, 20.0), np.ones(3)
-    scores = {("cpu", "device", 0): enough, ("cpu", "device", 3): 3 * enough,
-              ("cpu", "device", 10): few, ("", "device", 1): 5 * enough,
-              ("", "network", 0): 7 * enough}  # fmt: skip
-
-    def told(name: str, way: str, samples: int) -> float | None:
-        found = errors_of(scores, (name, ""), way, samples)
-        return None if found is None else float(found[0])
-
-    # Too few after ten, none after one or two: with nothing measured errors are of another kind.
-    assert [told("cpu", "device", k) for k in (0, 1, 2, 3, 12)] == [1, 5, 5, 3, 3]
-    assert [told("cpu", "network", k) for k in (0, 30)] == [7, 7]
-    assert told("gpu", "device", 0) is None
-    assert told("gpu", "both", 1) is None
-
-
 def test_one_measurement_that_is_far_off_does_not_move_the_others(networks: Networks) -> None:
-    made = _made(networks)
+    made = law.made(networks)
     learnt = made.select(made.target < 10)
     model = JointModel.fit(learnt, calibrate=False)
     rows = np.flatnonzero(made.target == 10)
@@ -483,54 +390,42 @@ def test_one_measurement_that_is_far_off_does_not_move_the_others(networks: Netw
 
 def test_nothing_is_faster_than_the_peak_or_the_memory(networks: Networks) -> None:
     facts = {"bound_flops": 1e9, "bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
-    bound = bound_ms(networks, _target(0, **facts))
+    bound = bound_ms(networks, law.target(0, **facts))
     window, stride = networks.fact("window"), networks.fact("stride")
     dense = (window == 9) & (stride <= 1) & (networks.fact("groups") <= 1)
     operations = 2 * networks.fact("macs") * np.where(dense, 64 / 324, 1)
     moved = np.maximum(networks.fact("param_bytes") - 0.001 * 1024, 0)
     expected = networks.counts @ np.maximum(operations / 1e9, moved / 1e9) * 1e3
     np.testing.assert_allclose(bound, expected)
-    assert bound_ms(networks, _target(0)).tolist() == [0.0] * len(networks)
+    assert bound_ms(networks, law.target(0)).tolist() == [0.0] * len(networks)
     # The runtime of these targets computes in fp16 where it can.
     memory = {"bandwidth_gb_s": 1.0, "last_level_kb": 0.001}
-    widths = [replace(_target(0, **memory), precision=p) for p in ("fp32", "fp16", "int8")]
+    widths = [replace(law.target(0, **memory), precision=p) for p in ("fp32", "fp16", "int8")]
     moved = [bound_ms(networks, t) for t in widths]
     assert (moved[0] > moved[1]).any()
     np.testing.assert_allclose(moved[0] - moved[1], 2 * (moved[1] - moved[2]), rtol=1e-3, atol=1e-5)
-    halves = bound_ms(networks, _target(0, has_fp16=1.0, bound_flops=1e9))
-    np.testing.assert_allclose(2 * halves, bound_ms(networks, _target(0, bound_flops=1e9)))
+    halves = bound_ms(networks, law.target(0, has_fp16=1.0, bound_flops=1e9))
+    np.testing.assert_allclose(2 * halves, bound_ms(networks, law.target(0, bound_flops=1e9)))
 
 
 def test_a_forecast_beyond_the_bound_is_clipped(networks: Networks) -> None:
-    made = _made(networks, 3)
+    made = law.made(networks, 3)
     model = JointModel.fit(made, calibrate=False)
-    found = model.forecast(_target(9, bound_flops=1e3), networks)
+    found = model.forecast(law.target(9, bound_flops=1e3), networks)
     assert found.clipped.all()
     np.testing.assert_array_equal(found.ms, found.bound_ms)
     assert (found.lower_ms >= found.bound_ms).all()
 
 
 def test_learning_needs_a_measurement(networks: Networks) -> None:
-    made = _made(networks, 2)
+    made = law.made(networks, 2)
     with pytest.raises(ValueError, match="at least one measurement; got none"):
         JointModel.fit(made.select(made.target > 5))
 
 
-@pytest.mark.slow
-def test_intervals_come_from_chips_and_families_left_out(networks: Networks) -> None:
-    made = _made(networks, 10)
-    model = JointModel.fit(made)
-    ways = {(way, samples) for domain, way, samples in model.scores if domain == "cpu"}
-    assert ways == {("network", 0), *((w, k) for w in ("device", "both") for k in SAMPLES)}
-    assert set(model.left_out) == set(model.scores)
-    assert all(0 < error < 10 for error in model.left_out.values())  # percent
-    found = model.forecast(_target(99), networks, made.names)
-    assert (found.reach > 0).all()
-
-
 def test_several_targets_at_once_are_as_one_by_one(networks: Networks) -> None:
-    learnt = JointModel.fit(_made(networks, 6), calibrate=False).learnt
-    targets = [_target(n) for n in (1, 4, 9)]
+    learnt = JointModel.fit(law.made(networks, 6), calibrate=False).learnt
+    targets = [law.target(n) for n in (1, 4, 9)]
     targets[1] = replace(targets[1], facts={**targets[1].facts, "peak_flops": None})
     priors, work = learnt.priors(targets), Work.of(networks)
     assert Work.of(networks) is work
@@ -550,8 +445,8 @@ def test_several_targets_at_once_are_as_one_by_one(networks: Networks) -> None:
 
 
 def test_what_an_inference_takes_counts_with_fewer_cores_too(networks: Networks) -> None:
-    target = _target(3)
-    learnt = JointModel.fit(_made(networks, 6), calibrate=False).learnt
+    target = law.target(3)
+    learnt = JointModel.fit(law.made(networks, 6), calibrate=False).learnt
     prior = replace(learnt.prior(target), log_inference=2.0)
     new = JointPredictor.of(
         target, prior, Effects.unknown(), {}, (), nested=[(target.facts, prior)]
@@ -580,37 +475,3 @@ def test_a_chip_without_a_stated_peak_has_a_usual_one(
     assert facts["peak_flops"] == (other if peak is None else pytest.approx(peak))
     assert len(notes) == 1
     assert f"the peak of {name} in this precision is not known" in notes[0]
-
-
-def test_the_few_chips_of_a_domain_leave_one_by_one(networks: Networks) -> None:
-    made = _made(networks, 40)
-    few = {f"chip{n}" for n in (0, 1, 2)}
-    targets = tuple(replace(t, domain="gpu") if t.chip in few else t for t in made.targets)
-    made = replace(made, targets=targets)
-    for seed in range(5):
-        for chips, _ in _folds(made, np.random.default_rng(seed)):
-            assert len(few.intersection(made.chips[chips].tolist())) <= 1
-            assert 4 <= len(np.unique(made.chips[chips])) <= 6
-
-
-def test_kernels_measured_alone_do_not_tell_how_far_networks_are_off(networks: Networks) -> None:
-    b = GraphBuilder(1, "alone")
-    alone = b.build(b.conv(b.input(3, 32, 32), 8, 3))
-    some = Networks.of_graphs([alone, *GRAPHS[1:]])
-    made = _made(some)
-    names = [f"chip{n}" for n in range(3)]
-    targets = tuple(replace(t, domain="gpu") if t.chip in names else t for t in made.targets)
-    made = replace(made, targets=targets)
-    # Of the other domain kernels alone were measured: these are what its errors are of.
-    made = made.select((made.network == 0) | np.isin(made.chips, names))
-    of_gpus = np.isin(made.chips, names)
-    np.testing.assert_array_equal(_beside_networks(made), of_gpus & (made.network == 0))
-    learnt = JointModel.fit(made, calibrate=False).learnt
-    scores = {
-        ("gpu", "device", 0): np.full(20, 1.0),
-        (of_kernels("gpu"), "device", 0): np.full(20, 5.0),
-    }
-    model = JointModel(learnt, scores)
-    target = replace(made.targets[0], name="new", chip="new")
-    reach = model.forecast(target, some, made.names).reach
-    assert reach.tolist() == [5.0, *[1.0] * (len(some) - 1)]
