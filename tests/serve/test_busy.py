@@ -182,6 +182,38 @@ def test_who_sends_most_is_told_that_the_service_is_busy(monkeypatch: pytest.Mon
     asyncio.run(run())
 
 
+def test_a_worker_is_not_given_to_a_client_that_has_just_gone() -> None:
+    async def run() -> None:
+        line, worker = _Line(), object()
+        tasks = await waiting(line, *"ab")
+        tasks["a"][0].cancel()  # whose task has not run since
+        line.put(worker)
+        assert await tasks["b"][0] is worker
+        tasks = await waiting(line, "c")
+        tasks["c"][0].cancel()
+        line.put(worker)
+        assert line.idle == 1
+        await asyncio.sleep(0)
+        assert line.waiting == 0
+
+    asyncio.run(run())
+
+
+def test_room_is_made_by_a_client_that_has_just_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latcast._limits.MAX_WAITING", 2)
+
+    async def run() -> None:
+        line = _Line()
+        tasks = await waiting(line, *"aa")
+        tasks["a"][1].cancel()
+        new = line.get("b")
+        assert not new.send(None).done()  # runs at once, before the other's task does
+        new.close()
+        tasks["a"][0].cancel()
+
+    asyncio.run(run())
+
+
 def test_a_worker_is_not_lost_with_the_client_that_it_was_given_to() -> None:
     async def run() -> None:
         line, worker = _Line(), object()

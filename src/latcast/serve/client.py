@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from latcast import __version__
 from latcast._files import STDIN, check_file
 from latcast.report.record import Record, read_record
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Of the environment, where a key is not to stand in a command.
 KEY_VARIABLE = "LATCAST_KEY"
 
+# Of the package, whose module this one is a public name of: it is loaded whenever this one is.
+_OWN_VERSION: str = sys.modules["latcast"].__version__
 _BLOCK = 1 << 18
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SUFFIX = ".latcast"
@@ -458,10 +460,10 @@ class Client:
     def _versions(self) -> str:
         """Which versions meet, and what to do where they differ."""
         theirs = self._served_by or "of an earlier version"
-        if theirs == __version__:
+        if theirs == _OWN_VERSION:
             return f"the server {self.url} and this client are latcast {theirs}"
         return (
-            f"the server {self.url} is latcast {theirs}, this client {__version__}: install the "
+            f"the server {self.url} is latcast {theirs}, this client {_OWN_VERSION}: install the "
             "same version on both"
         )
 
@@ -543,7 +545,7 @@ class Client:
         try:
             return _read(status, content, self.url, int(again) if again.isdecimal() else None)
         except ServerError as error:
-            if status in _UNKNOWN and self._served_by not in (None, __version__):
+            if status in _UNKNOWN and self._served_by not in (None, _OWN_VERSION):
                 error.args = (f"{error} ({self._versions()})",)
             raise
 

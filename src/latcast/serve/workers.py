@@ -234,7 +234,8 @@ class _Line:
             raise error
         place = self._places[longest][-1]
         self._drop(longest, place)
-        place.set_exception(error)
+        if not place.done():  # else its client has gone, and made room
+            place.set_exception(error)
 
     def _drop(self, owner: str, place: asyncio.Future[_Worker]) -> None:
         places = self._places.get(owner, deque())
@@ -252,14 +253,16 @@ class _Line:
 
     def put(self, worker: _Worker) -> None:
         """Give a worker to who is next, or keep it until somebody comes."""
-        if not self._places:
-            self._idle.append(worker)
-            return
-        owner = min(self._places, key=lambda each: (self._held[each], self._turns.get(each, 0)))
-        place = self._places[owner][0]
-        self._drop(owner, place)
-        self._take_turn(owner)
-        place.set_result(worker)
+        while self._places:
+            owner = min(self._places, key=lambda each: (self._held[each], self._turns.get(each, 0)))
+            place = self._places[owner][0]
+            self._drop(owner, place)
+            # A client that has gone leaves its place only when its task runs next.
+            if not place.done():
+                self._take_turn(owner)
+                place.set_result(worker)
+                return
+        self._idle.append(worker)
 
     def _take_turn(self, owner: str) -> None:
         self._held[owner] += 1
