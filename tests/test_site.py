@@ -41,15 +41,32 @@ class Html(HTMLParser):
             self.loaded.append(given["src"])
 
 
+# What `make docs` does not install; that no network is there, too.
+ALONE = """
+import socket, sys
+for name in ("torch", "openvino", "ncnn", "MNN", "pandas", "pyarrow", "optuna", "pymoo", "ray",
+             "fastapi", "huggingface_hub", "model_explorer", "playwright"):
+    sys.modules[name] = None
+
+def _refuse(*_, **__):
+    raise OSError("the site is built offline")
+
+socket.create_connection = socket.getaddrinfo = _refuse
+"""
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Html]:
     pytest.importorskip("mkdocs")
     site = tmp_path_factory.mktemp("site")
+    alone = tmp_path_factory.mktemp("alone")
+    (alone / "sitecustomize.py").write_text(ALONE, encoding="utf-8")
+    paths = os.pathsep.join(filter(None, (str(alone), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     run = subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,

@@ -98,12 +98,13 @@ def _network_texts(row: Json, coverage: float) -> Iterator[tuple[str, str]]:
 
 def _kernel_texts(kernel: Json, layer: str) -> Iterator[tuple[str, str]]:
     """Yield the entries of a layer node's metadata about its kernel."""
+    # Netron cuts long keys, so that each text has to tell by itself what it is.
     if layer != kernel["name"]:
-        yield "fused into", kernel["name"]
+        yield "fused into", f"fused into {kernel['name']}"
         return
-    yield "ms", f"{kernel['ms']:.3g} ({100 * kernel['share']:.1f} %)"
+    yield "latency", f"{kernel['ms']:.3g} ms, {100 * kernel['share']:.1f} % of the network's"
     yield "interval", f"{kernel['lower_ms']:.3g} to {kernel['upper_ms']:.3g} ms"
-    yield "bound by", bound_text(kernel["bound"])
+    yield "bound by", f"bound by {bound_text(kernel['bound'])}"
 
 
 # --- Perfetto, beside measured profiles -------------------------------------------------------
