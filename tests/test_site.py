@@ -44,14 +44,21 @@ class Html(HTMLParser):
 # What `make docs` does not install; that no network is there, too.
 ALONE = """
 import socket, sys
-for name in ("torch", "openvino", "ncnn", "MNN", "pandas", "pyarrow", "optuna", "pymoo", "ray",
-             "fastapi", "huggingface_hub", "model_explorer", "playwright"):
-    sys.modules[name] = None
 
-def _refuse(*_, **__):
+LEFT_OUT = {"torch", "openvino", "ncnn", "MNN", "pandas", "pyarrow", "optuna", "pymoo", "ray",
+            "fastapi", "huggingface_hub", "model_explorer", "playwright"}
+
+class LeftOut:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in LEFT_OUT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+def refuse(*_, **__):
     raise OSError("the site is built offline")
 
-socket.create_connection = socket.getaddrinfo = _refuse
+sys.meta_path.insert(0, LeftOut)
+socket.create_connection = socket.getaddrinfo = refuse
 """
 
 

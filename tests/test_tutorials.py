@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
+from snippets import run_snippet
 
 pytestmark = [pytest.mark.docs, pytest.mark.slow]
 
@@ -28,6 +30,26 @@ def test_a_tutorial_ends_with_a_page_of_its_results(name: str) -> None:
     made = "\n".join(others)
     assert len(results) > 1
     assert all(re.search(f"(> |--out ){re.escape(result)}", made) for result in results)
+
+
+def test_the_output_that_a_tutorial_quotes_is_printed(
+    latcast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (TUTORIALS / "search.md").read_text(encoding="utf-8").partition("## 3.")[0]
+    printed, quoted = "", []
+    for language, block in re.findall(
+        r"^```(\w+)[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    ):
+        if language == "python":
+            assert not run_snippet(block)
+        elif language == "sh":
+            command = shlex.split(block.strip().removeprefix("latcast "))
+            printed += latcast(*command).stdout
+        else:
+            quoted += block.splitlines()
+    assert len(quoted) == 3
+    assert set(quoted) <= set(printed.splitlines())
 
 
 @pytest.fixture(scope="module")
