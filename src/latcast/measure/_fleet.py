@@ -6,7 +6,7 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -26,6 +26,9 @@ from .hosts import Host, host
 # Runs of one of several campaigns before it is the next one's turn: what slows a machine for
 # minutes slows all of them, and starting a process takes as long as a few runs.
 TURN = 40
+# For runs in flight to end after an interruption: most take a second or two, sustained ones
+# minutes or hours.
+_GRACE_S = 5.0
 
 _SETTINGS = {"name": str, "runtime": str, "precision": str, "batch": int, "threads": int}
 
@@ -132,8 +135,8 @@ def run_side_by_side(
 ) -> dict[Path, Exception]:
     """Make the runs that several campaigns lack, of other hosts each, at the same time.
 
-    A campaign that fails does not stop the others. An interruption lets the runs in
-    flight end, but for sustained ones.
+    A campaign that fails does not stop the others. An interruption lets runs in flight end that do
+    so within seconds; the others are given up, and are made again by a later call.
 
     Args:
         paths: the campaigns' files.
@@ -144,7 +147,7 @@ def run_side_by_side(
     Returns:
         File of a campaign that failed -> the reason.
     """
-    stop = Event()
+    stop, cut = Event(), Event()
     failed: dict[Path, Exception] = {}
 
     def measure(path: Path) -> None:
@@ -155,6 +158,7 @@ def run_side_by_side(
                 time_budget_s=time_budget_s,
                 on_progress=on_progress and (lambda p: on_progress(path, p)),
                 stop=stop,
+                cut=cut,
             )
 
     with ThreadPoolExecutor(len(paths)) as pool:
@@ -167,6 +171,10 @@ def run_side_by_side(
                     failed[running[done]] = error
         except BaseException:
             stop.set()
+            try:
+                wait(running, timeout=_GRACE_S)
+            finally:
+                cut.set()
             raise
     return failed
 

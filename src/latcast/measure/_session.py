@@ -82,6 +82,7 @@ def run(
     time_budget_s: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Event | None = None,
+    cut: Event | None = None,
     sustains: bool = True,
 ) -> None:
     """Make all runs that the campaign still lacks.
@@ -95,7 +96,9 @@ def run(
         on: the host or hosts of the campaign's plan, where they have been opened already.
         time_budget_s: measure as many of the networks as fit, each with all its runs.
         on_progress: called after every run, and where a host is lost, comes back or is left out.
-        stop: no run is begun any more once it is set, and sustained ones in flight are ended.
+        stop: no run is begun any more once it is set.
+        cut: runs in flight are given up, too, once this is set; they are made again by a later
+            call.
         sustains: make the plan's sustained runs as well, which no time budget counts.
 
     Raises:
@@ -114,7 +117,8 @@ def run(
                 on = [stack.enter_context(board) for board in hosts]
             boards = [on] if isinstance(on, Host) else list(on)
             tell = on_progress or (lambda _: None)
-            session = _Session(campaign, boards, time_budget_s, tell, stop or Event())
+            stops = (stop or Event(), cut or Event())
+            session = _Session(campaign, boards, time_budget_s, tell, *stops)
             session.run(sustains=sustains)
     except CampaignRunningError:
         campaign.discard_if_unused()
@@ -135,6 +139,7 @@ class _Session:
         time_budget_s: float | None,
         on_progress: Callable[[Progress], None],
         stop: Event,
+        cut: Event,
     ) -> None:
         plan = campaign.plan()
         self._file = campaign
@@ -157,7 +162,7 @@ class _Session:
         self._started = time.monotonic()
         self._deadline = None if time_budget_s is None else self._started + time_budget_s
         self._on_progress = on_progress
-        self._stop = stop
+        self._stop, self._cut = stop, cut
         self._done = campaign.counts()[0]
         self._made = Counter[str]()
         self._left_out: dict[str, str] = {}
@@ -261,6 +266,8 @@ class _Session:
 
     def _dispatch(self, board: Board) -> bool:
         """Let a board do what comes next; False: there is nothing."""
+        if self._stop.is_set():  # a worker may have been started for a run meanwhile
+            self._give_back(board)
         if board.item is None and not self._out_of_time():
             if not len(self._shares):
                 self._refill()
@@ -331,30 +338,31 @@ class _Session:
                 return self._outcomes.get(timeout=_LOOK_S)
 
     def _watch(self, is_over: Event) -> None:
-        """Once it is to stop, wait for nothing but short runs in flight: this thread may wait."""
+        """Once it is to stop, wait for nothing but the runs in flight: this thread may wait.
+
+        Once it is to be cut, not for them either.
+        """
         while not is_over.is_set():
-            if not self._stop.wait(_LOOK_S):
+            if not (self._stop.wait(_LOOK_S) or self._cut.is_set()):
                 continue
             for board in list(self._boards):
                 board.host.stop_waiting()
-                if _is_sustained(board):  # half an hour may be left of it
-                    board.retire()
-                if board.text in self._lost:
+                if board.text in self._lost or self._cut.is_set():
                     board.host.close()
+                if self._cut.is_set():
+                    board.retire()
             is_over.wait(_LOOK_S)
 
     def _conclude(self, board: Board, then: _Then, outcome: Any) -> None:
         self._under_way -= 1
-        if isinstance(outcome, HostLostError):
+        if self._cut.is_set() and (isinstance(outcome, Exception) or then != self._record):
+            self._give_back(board)  # it is no fault of the host's or the network's
+        elif isinstance(outcome, HostLostError):
             # The others need not wait for it.
             self._give_back(board)
             self._lost[board.text] = str(outcome)
             self._tell()
             self._submit(board, partial(board.regain, outcome), self._is_back)
-        elif isinstance(outcome, WorkerDiedError) and self._stop.is_set() and _is_sustained(board):
-            board.retire()
-            self._give_back(board)
-            self._go_on(board)
         elif isinstance(outcome, WorkerDiedError) and then == self._record:
             self._bury(board, str(outcome))
         elif isinstance(outcome, Exception):
@@ -444,6 +452,8 @@ class _Session:
         item, board.item = board.item, None
         assert item is not None
         self._go_on(board)
+        if "failed" in answer and self._cut.is_set():
+            return  # what it ran may have been taken away from it
         if "failed" in answer:
             self._fail(item.network, answer["failed"], final=True)
             return
@@ -507,11 +517,6 @@ class _Session:
                 lost=MappingProxyType(self._lost),
             )
         )
-
-
-def _is_sustained(board: Board) -> bool:
-    """Whether a board makes, or is about to make, a sustained run."""
-    return board.item is not None and board.item.round == SUSTAINED_ROUND
 
 
 def _check_runtime(board: Host, campaign: CampaignFile, plan: Mapping[str, Any], name: str) -> None:

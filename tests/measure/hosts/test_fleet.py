@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from latcast.measure import (
     Plan,
     Protocol,
     WorkerDiedError,
+    _fleet,
     _session,
 )
 from latcast.measure._boards import Item, Shares
@@ -467,43 +468,81 @@ def test_an_interrupted_fleet_waits_for_no_target_whose_phone_is_to_cool(tmp_pat
     assert hosts["d"].given_up.is_set()
 
 
-class Sustaining(Simulated):
-    """Its sustained run lasts until its worker is ended."""
+class Enduring(Simulated):
+    """Its sustained runs last until somebody ends the worker, or closes the host."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.begun, self.ended = Event(), Event()
 
     def start(self, target, protocol, own=None):
-        worker, ended, plain = super().start(target, protocol, own), Event(), Worker.ask
+        worker, self.ended = super().start(target, protocol, own), Event()
+        short, ended = worker.ask, self.ended
 
         def ask(request, timeout_s):
             if "sustain_s" not in request:
-                return plain(worker, request, timeout_s)
+                return short(request, timeout_s)
             self.begun.set()
             assert ended.wait(60), "nobody ended it"
-            raise WorkerDiedError("the worker was ended")
+            return self.outcome()
 
         worker.ask, worker.close = ask, ended.set
         return worker
 
+    def outcome(self):
+        raise WorkerDiedError("the runtime's process was ended by SIGKILL (out of memory?)")
 
-def test_who_interrupts_a_fleet_does_not_wait_for_a_sustained_run(tmp_path, monkeypatch):
+
+class Emptied(Enduring):
+    """As a phone, whose networks are taken away when the worker is closed."""
+
+    def outcome(self):
+        return {"failed": "benchmark_model ended with code 1: no such file"}
+
+
+class Unlinked(Enduring):
+    """As a machine by a link, which is closed with the host."""
+
+    def close(self):
+        self.ended.set()
+
+    def outcome(self):
+        raise HostLostError("the link was closed")
+
+    def reconnect(self):
+        raise HostError("it does not come back")
+
+
+@pytest.mark.parametrize("kind", [Enduring, Emptied, Unlinked])
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_who_interrupts_a_fleet_does_not_wait_for_sustained_runs(
+    tmp_path, monkeypatch, kind, names
+):
     monkeypatch.setattr(_session, "_LOOK_S", 0.01)
-    Sustaining.begun = Event()
-    monkeypatch.setitem(HOSTS._things, "simulated", Sustaining)
-    plan = Plan(Target("a", "onnxruntime"), ARCHS[:4], Protocol(runs=3), host="simulated:a",
-                sustain_s=1800)  # fmt: skip
-    path = tmp_path / "a"
+    monkeypatch.setattr(_fleet, "_GRACE_S", 0.01)
+    hosts = {name: kind(name) for name in names}
+    monkeypatch.setitem(HOSTS._things, "simulated", hosts.__getitem__)
+    plan = Plan(
+        Target("board", "onnxruntime"), ARCHS[:4], Protocol(runs=2), sustain_s=1800.0,
+        hosts=tuple(f"simulated:{name}" for name in names),
+    )  # fmt: skip
+    path = tmp_path / "long.campaign"
     measure.open_or_resume(path, plan).close()
-    stop = Event()
 
-    def stop_then():
-        assert Sustaining.begun.wait(60)
-        stop.set()
+    def begun_and_interrupted(futures):
+        assert any(host.begun.wait(60) for host in hosts.values())
+        raise KeyboardInterrupt
 
-    Thread(target=stop_then, daemon=True).start()
-    with measure.CampaignFile.open(path) as campaign:
-        measure.run(campaign, stop=stop)
-        assert campaign.counts()[0] == 3 * 4
-        assert not campaign.sustained_runs()
-        assert not campaign.failures()
+    monkeypatch.setattr(_fleet, "as_completed", begun_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure.run_side_by_side([path])
+    with measure.CampaignFile.open(path) as kept:
+        # It is the fault of no network, and what was measured is kept.
+        assert kept.counts()[0] == 2 * 4
+        assert not kept.failures()
+        assert not any(kept.deaths(n) for n in range(4))
+        assert not list(kept.sustained_runs())
+    assert all(host.held == 0 for host in hosts.values())
 
 
 # --- by the command line --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -270,6 +271,17 @@ def test_ctrl_c_leaves_nothing_running_there(server, tmp_path, wait_until):
         wait_until(lambda: not server.children("latcast"))
         measure.run(campaign)
         assert campaign.counts()[0] == 8
+
+
+def test_ctrl_c_at_the_terminal_is_not_for_the_connection(server):
+    # A terminal sends it to all processes of its group, of which ssh is one.
+    with measure.host("ssh:board") as board:
+        board.facts()
+        master = board.connection._master
+        assert os.getpgid(master.pid) == os.getpgid(0)
+        os.kill(master.pid, signal.SIGINT)
+        assert board.connection.run("echo still there").stdout == b"still there\n"
+        assert board.connection.is_open
 
 
 def test_a_host_that_stays_away_is_given_up(server, tmp_path, monkeypatch):

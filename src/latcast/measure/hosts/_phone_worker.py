@@ -309,6 +309,8 @@ class PhoneWorker:
         }
 
     def _time(self, network: _Pushed, warm_up_s: float, run_s: float) -> Report:
+        if self._reference is None:  # by another thread, which took the networks away
+            raise WorkerDiedError("the worker was closed")
         output = self._invoke(network, warm_up_s, run_s)
         try:
             report = self.tool.read(output)

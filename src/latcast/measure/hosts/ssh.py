@@ -39,10 +39,13 @@ _OPTIONS = ("ServerAliveInterval=15", "ServerAliveCountMax=4", "ConnectTimeout=3
 # A command of the user's configuration, and its port forwardings, are for logins of a person.
 _PLAIN = ("RemoteCommand=none", "ClearAllForwardings=yes", "RequestTTY=no")
 _UNREACHED = re.compile(
-    r"timed out|refused|no route|unreachable|could not resolve|connection closed|"
+    r"timed out|refused|no route|unreachable|connection closed|"
     r"connection reset|broken pipe|banner exchange|kex_exchange",
     re.IGNORECASE,
 )
+# Ctrl-C at a terminal is for all of its processes. It would end the connection, and with it the run
+# in flight; that of a process group of its own could not ask for a password there.
+_DEAF = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 # A small board takes half a minute to import what a worker needs.
 _GREETING_S = 180.0
 _MAX_NOISE = 1000
@@ -216,7 +219,7 @@ class Connection:
         # It ends with its own command, which ends with its input: a process of ours that was killed
         # leaves no login behind.
         options = (*_OPTIONS, "ControlPersist=no", *batch)
-        command = [*self._ssh("-M", "-T", options=options), "cat"]
+        command = [*_DEAF, *self._ssh("-M", "-T", options=options), "cat"]
         with tempfile.TemporaryFile() as errors:
             try:
                 self._master = subprocess.Popen(  # noqa: S603  # the system's ssh
@@ -289,6 +292,11 @@ class Connection:
             return HostError(
                 f"{name} must let us in; ssh says: {said}: try `ssh {name} true` until it works "
                 f"(ssh-copy-id {name} puts your key there)"
+            )
+        if "could not resolve" in text.lower():
+            return HostLostError(
+                f"{name} must be the name of a machine; ssh says: {said}: is it spelled so, and "
+                "known in this network (or in ~/.ssh/config)?"
             )
         if _UNREACHED.search(text) or not lines:
             return HostLostError(
