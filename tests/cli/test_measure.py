@@ -23,6 +23,9 @@ from latcast.cli.measure import _described
 from latcast.devices import Target
 from latcast.measure import CampaignFile, Progress, Protocol
 from latcast.measure._machine import machine_lock
+from latcast.measure.hosts import HOSTS
+from latcast.measure.hosts.here import Here
+from latcast.models import measured_table
 
 TINY = ("--samples", "2", "--runs", "2", "--resolutions", "128")
 COMPOFA = ("--space", "compofa-fixed-kernel", "--samples", "300", "--threads", "1")
@@ -276,6 +279,53 @@ def test_a_lookup_table_is_built(latcast, tmp_path, monkeypatch, fake, options, 
     archs = model.space.sample(5, 3, restrict={"r": resolutions} if resolutions else None)
     truth = [fake.truth_ms(model.space.network(a)) for a in archs]
     assert model.predict(archs) == pytest.approx(truth, rel=0.02)
+
+
+class There(Here):
+    """This machine by another name, which can have any target."""
+
+    kind = "there"
+
+    def check(self, target, own=None):
+        pass
+
+
+def test_more_threads_than_cpus_are_refused_before_a_file_is_made(latcast, tmp_path):
+    command = ("measure", *TINY, "--threads", 5000, "--out", tmp_path / "a.parquet")
+    assert "threads must be at most" in latcast.error(*command, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lookup_table_is_gone_on_with_by_no_other_option(latcast, tmp_path, monkeypatch):
+    out, plans = tmp_path / "table.latcast", []
+
+    def begin(plan, out, *, way, resume, run):
+        plans.append((plan, way))
+        with measure.open_or_resume(
+            out.with_suffix(".networks.campaign"), plan.plans()["networks"], resume=resume
+        ):
+            raise ValueError("the link broke")
+
+    monkeypatch.setattr(measured_table, "build_table", begin)
+    monkeypatch.setitem(HOSTS._things, "there", There)
+    options = (
+        "--space", "nasbench201", "--networks", 31, "--runs", 2, "--runtime", "openvino",
+        "--precision", "int8", "--name", "there", "--way", "isolated", "--seed", 3,
+    )  # fmt: skip
+    build = ("lookup-table", "build", "--out", out)
+    assert "the link broke" in latcast.error(*build, *options, "--host", "there:1", code=1)
+    assert "the link broke" in latcast.error(*build, "--resume", code=1)
+    assert plans[0] == plans[1]
+    assert plans[0][0].host == "there:1"
+    assert str(plans[0][0].target) == "there/openvino/b1/int8/t1"
+    # What was begun so is no other table's.
+    assert "target was there/openvino" in latcast.error(*build, "--resume", "--batch", 2, code=2)
+    # Records of before options were kept.
+    out.with_suffix(".networks.campaign").unlink()
+    plan = replace(plans[0][0], options={})
+    measure.open_or_resume(out.with_suffix(".networks.campaign"), plan.plans()["networks"]).close()
+    assert "the link broke" in latcast.error(*build, *options, "--resume", code=1)
+    assert plans[-1][0] == plan
 
 
 @pytest.mark.parametrize(

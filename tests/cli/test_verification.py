@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from latcast.cli._console import Console, UsageError
 from latcast.cli.search import Files, verified_search
 from latcast.data import read
 from latcast.devices import Target
+from latcast.measure import Plan, open_or_resume
+from latcast.measure.hosts import HOSTS
+from latcast.measure.hosts.here import Here
 from latcast.models import LookupTable
 from latcast.search import InfeasibleError
 from latcast.search.verification import Check, search_and_verify_here
@@ -109,6 +113,31 @@ def test_records_without_a_name_are_kept_if_it_is_interrupted(
     assert f"go on with --measured {record} --resume" in text
     run(measured=record, resume=True)
     assert len(read(record)) == 4
+
+
+def test_it_is_gone_on_with_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class There(Here):
+        kind = "there"
+
+    monkeypatch.setitem(HOSTS._things, "there", There)
+    record = tmp_path / "m.parquet"
+    plan = Plan(Target("here", "onnxruntime", threads=1), SPACE.sample(2, 0), host="there:1")
+    open_or_resume(tmp_path / "m.0.campaign", plan).close()
+    check = Check(2, name="here", measured=record, resume=True)
+    with check.campaigns(record, 0) as measuring:
+        assert measuring.host == "there:1"
+    with replace(check, host="here").campaigns(record, 0) as measuring:
+        assert measuring.host == "here"
+
+
+@pytest.mark.usefixtures("instant_campaigns")
+def test_what_cannot_begin_leaves_no_folder(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises((UsageError, ValueError), match="threads"):
+        run(threads=5000)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

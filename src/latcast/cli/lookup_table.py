@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -27,7 +28,6 @@ from ._options import (
     HostText,
     ModelOut,
     Resume,
-    Seed,
     check_suffix,
     check_usable,
     find_host,
@@ -47,6 +47,16 @@ app = typer.Typer(
 )
 
 SpaceOfTable = Annotated[str, option("Search space.", None, "--space")]
+_DEFAULTS = {
+    "space": "ofa-mobilenet-v3",
+    "runtime": "onnxruntime",
+    "threads": 1,
+    "batch": 1,
+    "precision": "fp32",
+    "networks": 100,
+    "runs": 3,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +65,11 @@ class Target:
 
     panel: ClassVar[str] = TARGET
 
-    runtime: str = option("See latcast measure.", "onnxruntime")
-    threads: int = option("CPU threads.", 1, min=0)
-    batch: int = option("Samples a forward pass.", 1, min=1)
-    precision: str = option("fp32, int8 or bf16.", "fp32")
+    runtime: str | None = option("See latcast measure; onnxruntime by default.")
+    threads: int | None = option("CPU threads; 1 by default.", min=0)
+    batch: int | None = option("Samples a forward pass; 1 by default.", min=1)
+    precision: str | None = option("fp32 (default), int8 or bf16.")
     name: HostName = None
-
-    def target(self, board: Host) -> RealTarget:
-        """The target on a host, which can have it."""
-        from latcast.devices import Target
-        from latcast.measure.runtimes import registered_name
-
-        device, runtime = self.name or board.facts()["name"], registered_name(self.runtime)
-        with usage():
-            target = Target(device, runtime, self.batch, self.precision, self.threads)
-            board.check(target)
-        return target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,8 @@ class How:
         "Between commas, such as 160,192,224; 224 by default where a space has several."
     )
     host: HostText = None
-    networks: int = option("Whole networks to compare with.", 100, min=30)
-    runs: int = option("Runs of every block and network.", 3, min=2)
+    networks: int | None = option("Whole networks to compare with; 100 by default.", min=30)
+    runs: int | None = option("Runs of every block and network; 3 by default.", min=2)
     way: str | None = option("isolated, profile or networks; the best by default.")
     resume: Resume = False
 
@@ -97,8 +96,8 @@ def build(
     out: ModelOut,
     target: Target,
     how: How,
-    space: SpaceOfTable = "ofa-mobilenet-v3",
-    seed: Seed = 0,
+    space: str | None = option("Search space; ofa-mobilenet-v3 by default."),
+    seed: int | None = option("Seed of everything chance decides; 0 by default.", min=0),
 ) -> None:
     """Time every block of a space, and compare the sums with whole networks.
 
@@ -114,20 +113,28 @@ def build(
     check_suffix(out, "--out", ".latcast")
     if how.way not in {None, *measured_table.WAYS}:
         raise UsageError(f"--way must be isolated, profile or networks; got {how.way!r}")
-    the_space = find_space(space)
+    given = {"space": space, "seed": seed, **vars(target), **vars(how)}
+    given = {name: given[name] for name in given if given[name] is not None and name != "resume"}
+    began = measured_table.began_with(out) if how.resume else {}
+    asked: dict[str, Any] = _DEFAULTS | began | given
+    the_space = find_space(asked["space"])
     if the_space.block_space != the_space.name:
-        raise UsageError(f"a table is built for {the_space.block_space}, which {space} is part of")
-    with find_host(how.host) as board:
-        the_target = target.target(board)
+        raise UsageError(
+            f"a table is built for {the_space.block_space}, which {the_space.name} is part of"
+        )
+    with find_host(asked.get("host")) as board:
+        the_target = _target(asked, board)
         with usage():
             plan = measured_table.TablePlan(
-                the_space, the_target, _resolutions(the_space, how.resolutions), how.networks,
-                seed, measure.Protocol(**board.protocol, runs=how.runs), board.text,
+                the_space, the_target, _resolutions(the_space, asked.get("resolutions")),
+                asked["networks"], asked["seed"],
+                measure.Protocol(**board.protocol, runs=asked["runs"]), board.text,
+                _kept(given, began, resumed=how.resume),
             )  # fmt: skip
             plan.plans()
         try:
             model, found = measured_table.build_table(
-                plan, out, way=how.way, resume=how.resume,
+                plan, out, way=asked.get("way"), resume=how.resume,
                 run=lambda c: run_campaign(console, c, on=board),
             )  # fmt: skip
         except (FileExistsError, measure.AnotherCampaignError) as error:
@@ -166,6 +173,28 @@ def convert(
     model.save(out)
     console.show(ConvertedTable(str(out), target, list(model.fitted.seen["r"])))
     console.note(f"wrote {out}")
+
+
+def _target(asked: Mapping[str, Any], board: Host) -> RealTarget:
+    """The target on a host, which can have it."""
+    from latcast.devices import Target
+    from latcast.measure.runtimes import registered_name
+
+    device, runtime = asked.get("name") or board.facts()["name"], registered_name(asked["runtime"])
+    settings = {name: asked[name] for name in ("batch", "precision", "threads")}
+    with usage():
+        target = Target(device, runtime, **settings)
+        board.check(target)
+    return target
+
+
+def _kept(given: Mapping[str, Any], began: Mapping[str, Any], *, resumed: bool) -> dict[str, Any]:
+    """Options that records keep: those they began with, or those given but for the host.
+
+    What is compared with a record when it is gone on with is what the options come to.
+    """
+    options = began if resumed and began else given
+    return {name: value for name, value in options.items() if name != "host"}
 
 
 def _resolutions(space: SearchSpace, text: str | None) -> list[int] | None:

@@ -386,7 +386,8 @@ def verified_search(
 
             def start(measuring: v.Campaigns) -> None:
                 records = f"{Path(measuring.record).with_suffix('')}.*.campaign"
-                console.note(f"measuring on {measuring.target}; raw records: {records}")
+                there = f" at {measuring.host}" if measuring.host else ""
+                console.note(f"measuring on {measuring.target}{there}; raw records: {records}")
                 measuring.on_progress = tell
 
             result, record = v.search_and_verify_here(
@@ -394,7 +395,8 @@ def verified_search(
                 on_start=start,
                 on_round=lambda found: console.note(v.Round.of(found).summary()),
                 on_kept=lambda kept: console.note(
-                    f"what was measured is kept: go on with --measured {kept} --resume"
+                    "what was measured is kept: go on with the same command and "
+                    f"--measured {kept} --resume"
                 ),
                 **options,
             )  # fmt: skip

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -190,6 +191,7 @@ class TablePlan:
         seed: of everything chance decides.
         protocol: how networks are timed.
         host: to measure on, as :attr:`latcast.measure.Plan.host`.
+        options: what the plan was made from, which its records keep (:func:`began_with`).
     """
 
     space: SearchSpace
@@ -199,6 +201,7 @@ class TablePlan:
     seed: int
     protocol: Protocol
     host: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def plans(self) -> dict[str, Plan]:
         """Campaigns by way: of whole networks, blocks by themselves, and profiles of networks.
@@ -207,26 +210,37 @@ class TablePlan:
             ValueError: the space has no such resolution, or the runtime cannot have the target.
         """
         target = self.target
+        own: dict[str, Any] = {"host": self.host, "options": self.options}
         if not self.host:  # another host says it when it is asked for the target
             kind = find_runtime(target.runtime)
             kind(threads=target.threads, batch=target.batch, precision=target.precision)
         blocks = measure.blocks_of(self.space, distinct_rows(self.space, self.resolutions))
         plans = {
-            "networks": Plan(
-                target, self._sample(self.seed), self.protocol, self.seed, host=self.host
-            ),
-            "isolated": Plan(target, blocks, self.protocol, self.seed, host=self.host),
+            "networks": Plan(target, self._sample(self.seed), self.protocol, self.seed, **own),
+            "isolated": Plan(target, blocks, self.protocol, self.seed, **own),
         }
         if measure.host(self.host).has_profiler(target.runtime):
             archs = self._sample(self.seed + 1)
-            plans["profile"] = Plan(
-                target, archs, _ONCE, self.seed, profile_passes=_PASSES, host=self.host
-            )
+            plans["profile"] = Plan(target, archs, _ONCE, self.seed, profile_passes=_PASSES, **own)
         return plans
 
     def _sample(self, seed: int) -> Archs:
         restrict = None if self.resolutions is None else {"r": list(self.resolutions)}
         return self.space.sample(self.networks, seed, restrict=restrict).unique()
+
+
+def began_with(out: Path) -> dict[str, Any]:
+    """Options of the plan whose records are kept beside a model's file; none where there are none.
+
+    Raises:
+        ValueError: what is there is no campaign.
+    """
+    path = out.with_suffix(_RECORDS["networks"])  # the first that is begun
+    if not path.exists():
+        return {}
+    with CampaignFile.open(path) as campaign:
+        plan = campaign.plan()
+    return {"host": plan.get("host", ""), **plan.get("options", {})}
 
 
 def build_table(

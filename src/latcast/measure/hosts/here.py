@@ -49,6 +49,11 @@ class Here(Host):
 
     def check(self, target: Target, own: type[Runtime] | None = None) -> None:
         kind = own or runtime(target.runtime)
+        if kind.kind == "cpu" and target.threads > len(usable_cpus()):
+            raise ValueError(
+                f"threads must be at most {len(usable_cpus())}, the CPUs that may be used; "
+                f"got {target.threads}"
+            )
         kind(threads=target.threads, batch=target.batch, precision=target.precision)
 
     def check_quantities(self, names: Sequence[str], runtime: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -363,7 +364,8 @@ class Check:
             machine's.
         runtime, threads, batch, precision: of the target.
         name: of the machine; from its CPU by default.
-        host: to measure on, as :attr:`latcast.measure.Plan.host`; this machine by default.
+        host: to measure on, as :attr:`latcast.measure.Plan.host`; this machine by default, or
+            where what is resumed was measured.
         runs: of every network; those of ``latcast measure`` by default.
         measured: dataset to write; the raw records are kept beside it. By default records are
             kept only if measuring is broken off.
@@ -387,7 +389,8 @@ class Check:
         """How networks are measured, the raw records kept beside ``record``."""
         from latcast.measure import Protocol, host
 
-        own = host(self.host).protocol
+        where = self.host or (_began_at(record) if self.resume else "")
+        own = host(where).protocol
         return Campaigns(
             record,
             self.runtime,
@@ -398,8 +401,18 @@ class Check:
             Protocol(**own) if self.runs is None else Protocol(**own, runs=self.runs),
             seed,
             resume=self.resume,
-            host=self.host,
+            host=where,
         )
+
+
+def _began_at(record: Path) -> str:
+    """Text of the host on which campaigns beside a record began; empty: this machine, or none."""
+    from latcast.measure import CampaignFile
+
+    for path in sorted(_records(record)):
+        with CampaignFile.open(path) as campaign:
+            return str(campaign.plan().get("host", ""))
+    return ""
 
 
 def search_and_verify_here(
@@ -469,6 +482,8 @@ def search_and_verify_here(
     except BaseException:
         # An hour of measuring must survive ctrl-C and a full disk, in a temporary folder, too.
         _tell_kept(record, on_kept)
+        if folder is not None and not any(_records(record)):
+            shutil.rmtree(folder)
         raise
     if result.stopped is not None:
         _tell_kept(record, on_kept)
@@ -519,5 +534,9 @@ def _record_of(check: Check) -> tuple[Path, Path | None]:
 
 
 def _tell_kept(record: Path, on_kept: Callable[[Path], None]) -> None:
-    if any(record.parent.glob(f"{record.stem}.*.campaign")):
+    if any(_records(record)):
         on_kept(record)
+
+
+def _records(record: Path) -> Iterator[Path]:
+    return record.parent.glob(f"{glob.escape(record.stem)}.*.campaign")
