@@ -125,7 +125,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, start, wait_until):
     run.send_signal(signal.SIGINT)
     stderr = run.communicate(timeout=300)[1]
     assert run.returncode == 130
-    assert "runs are kept: go on with --resume" in stderr
+    assert "kept: go on with --resume" in stderr
     assert not out.exists()
     with CampaignFile.open(path) as campaign:
         assert campaign.counts()[1] > 2

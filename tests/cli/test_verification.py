@@ -110,7 +110,7 @@ def test_records_without_a_name_are_kept_if_it_is_interrupted(
     (kept,) = tmp_path.glob("latcast-*/*.campaign")
     text = capsys.readouterr().err
     record = kept.parent / "measured.parquet"
-    assert f"go on with --measured {record} --resume" in text
+    assert f"go on with the same command and --measured {record} --resume" in text
     run(measured=record, resume=True)
     assert len(read(record)) == 4
 
