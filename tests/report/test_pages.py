@@ -185,6 +185,38 @@ def test_printed_pages_are_whole(browser: Any, pages: dict[str, Path]) -> None:
     assert shown.pdf()[:4] == b"%PDF"
 
 
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_texts_of_a_wide_table_wrap_and_numbers_do_not(
+    browser: Any, tmp_path: Path, media: str
+) -> None:
+    texts = (
+        "reference network, ms",
+        "built with what was chosen at run time; not stated",
+        "x" * 50,
+        "why " * 22,
+    )
+    row = dict(enumerate((*texts, "12,345,678")))
+    columns = [Column(f"c{n}", lambda r, n=n: r[n]) for n in row]
+    (path := tmp_path / "page.html").write_text(page_of([Tabled(Table(columns, [row] * 2))]))
+    shown = opened(browser, path, 1280 if media == "screen" else 720)
+    shown.emulate_media(media=media)
+    assert (
+        shown.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.wide'))") <= 0
+    )
+    number = shown.locator("td.number").first
+    assert number.evaluate("cell => getComputedStyle(cell).whiteSpace") == "nowrap"
+
+
+@dataclass(frozen=True)
+class Tabled(Record):
+    """A table alone."""
+
+    table: Table
+
+    def parts(self) -> Iterator[Table | str]:
+        yield self.table
+
+
 def test_the_answer_of_a_comparison_is_its_ratio_the_right_way_round(
     synthetic: Dataset, tmp_path: Path
 ) -> None:
