@@ -16,10 +16,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the service needs latcast[serve]")
 
+from latcast.report.record import Failure
 from latcast.serve import jobs as jobs_module
 from latcast.serve.calls import BusyError
 from latcast.serve.files import Files
-from latcast.serve.jobs import JobLimits, Jobs, UnknownJobError
+from latcast.serve.jobs import JobLimits, Jobs, UnknownJobError, main
 
 ME, YOU = "a" * 64, "b" * 64
 
@@ -271,3 +272,21 @@ def test_cpu_time_is_limited() -> None:
     code = "from latcast.serve.workers import limit_cpu\nlimit_cpu(0)\nwhile True: pass"
     run = subprocess.run([sys.executable, "-c", code], check=False)
     assert run.returncode == -signal.SIGXCPU
+
+
+def test_a_path_stays_unknown_whatever_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Failure("the audit of /prüfstand/0.csv found nothing", 1)
+    request = {
+        "command": "tune", "options": {}, "shown": {"/prüfstand/0.csv": "rows"},
+        "setup": {"cpu_s": 1.0},
+    }  # fmt: skip
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("latcast.serve.jobs._tune", lambda *_: (record, {}))
+    for name in ("begin", "limit_cpu"):  # of the process that a job has
+        monkeypatch.setattr(f"latcast.serve.jobs.{name}", lambda *_: None)
+    monkeypatch.setattr(
+        "latcast.serve.jobs.answer_lines", lambda handle: handle(request, told.append)
+    )
+    main()
+    assert [each["state"] for each in told] == ["done"]
+    assert json.loads(told[0]["result"])["error"] == "the audit of rows found nothing"

@@ -12,7 +12,7 @@ from latcast.report.record import Section
 from latcast.report.table import AT_ONCE, Column, Table, numbered
 from latcast.report.text import interval_column, ms_text
 
-from .forecast_records import DeviceRows, answer_of
+from .forecast_records import DeviceRows
 
 # Forecasts that are rows of a figure; more are points.
 _MAX_ROWS = 12
@@ -131,7 +131,8 @@ class ArchsForecast(DeviceRows):
                 f"{ms_text(min(ms))} to {ms_text(max(ms))} ms on {name}" for name, ms in ranges
             )
             return f"The {count:,} architectures take {told}."
-        return answer_of([(d.device, d.architectures[0]) for d in answered], "The architecture")
+        rows = [(d.device, d.architectures[0]) for d in answered]
+        return charts.latencies_in_words(rows, "The architecture")
 
     def figures(self) -> Iterator[Figure]:
         answered = [d for d in self.devices if d.error is None and d.architectures]

@@ -312,7 +312,9 @@ class NetworkForecast(DeviceRows):
         if not rows:
             return "No device can be answered."
         left = short_list(d.device for d in self.devices if d.error is not None)
-        return answer_of(rows, self.network.name) + (f" No answer for {left}." if left else "")
+        return charts.latencies_in_words(rows, self.network.name) + (
+            f" No answer for {left}." if left else ""
+        )
 
     def figures(self) -> Iterator[Figure]:
         if not (answered := self.answered):
@@ -537,26 +539,6 @@ class NetworkForecast(DeviceRows):
                         f"  {counted(len(others), 'other reason')}, {100 * share:.1f} "
                         "% of the ms (--json)"
                     )
-
-
-def answer_of(rows: Sequence[tuple[str, Any]], subject: str) -> str:
-    """Return a forecast's answer in words: the latency, or the fastest and the slowest device.
-
-    Args:
-        rows: name of a device, and what has ``latency_ms``, ``lower_ms`` and ``upper_ms`` there.
-        subject: of the sentence.
-    """
-
-    def told(name: str, row: Any) -> str:
-        return f"{charts.interval_note(row.latency_ms, row.lower_ms, row.upper_ms)} on {name}"
-
-    ranked = sorted(rows, key=lambda row: row[1].latency_ms)
-    if len(ranked) == 1:
-        return f"{subject} takes {told(*ranked[0])}."
-    return (
-        f"{subject} takes {told(*ranked[0])}, the fastest of {len(ranked)}, and "
-        f"{told(*ranked[-1])}, the slowest."
-    )
 
 
 def _name_of(device: NetworkOnTarget, answered: Sequence[NetworkOnTarget]) -> str:

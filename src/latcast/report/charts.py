@@ -32,6 +32,26 @@ def interval_note(value: float | None, lower: float | None, upper: float | None)
     return f"{ms_text(value)} ms" if low == high else f"{ms_text(value)} ms ({low} – {high})"
 
 
+def latencies_in_words(rows: Sequence[tuple[str, Any]], subject: str) -> str:
+    """Return a forecast's answer in words: the latency, or the fastest and the slowest device.
+
+    Args:
+        rows: name of a device, and what has ``latency_ms``, ``lower_ms`` and ``upper_ms`` there.
+        subject: of the sentence.
+    """
+
+    def told(name: str, row: Any) -> str:
+        return f"{interval_note(row.latency_ms, row.lower_ms, row.upper_ms)} on {name}"
+
+    ranked = sorted(rows, key=lambda row: row[1].latency_ms)
+    if len(ranked) == 1:
+        return f"{subject} takes {told(*ranked[0])}."
+    return (
+        f"{subject} takes {told(*ranked[0])}, the fastest of {len(ranked)}, and "
+        f"{told(*ranked[-1])}, the slowest."
+    )
+
+
 def note_in(form: str, unit: str) -> Callable[[float | None, float | None, float | None], str]:
     """Return what writes a value and its interval in a unit, for :func:`intervals`."""
 

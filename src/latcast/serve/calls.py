@@ -73,12 +73,22 @@ def answer(request: Mapping[str, Any]) -> Answer:
         found = CALLS[request["call"]](dict(request["arguments"]))
         if not isinstance(found, Record):
             return Answer(200, _shown(_line(found), shown))
-        text = _shown(_line(found.to_dict()), shown)
+        text = text_of(found, shown)
         if request.get("page"):
             return Answer(200, page_of(json.loads(text)), is_page=True)
         return Answer(200, text)
     except Exception as error:  # noqa: BLE001  # one request's affair, whatever it is
         return failed(error, shown)
+
+
+def text_of(record: Record, shown: Mapping[str, str]) -> str:
+    """The JSON of a record.
+
+    Args:
+        record: the record.
+        shown: texts of paths -> what stands in their place.
+    """
+    return _shown(_line(record.to_dict()), shown)
 
 
 def page_of(data: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from latcast import _limits
 from latcast.measure._lines import LineProcess, Tell, answer_lines
 
-from .calls import BusyError, check_names, failed, read_dataset, refusal
+from .calls import BusyError, check_names, failed, read_dataset, refusal, text_of
 from .workers import begin, ended_by, limit_cpu
 
 if TYPE_CHECKING:
@@ -376,10 +376,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001  # whatever it is, the job has failed
             tell({"state": "failed", "result": failed(error, request["shown"]).body})
             return
-        result = json.dumps(record.to_dict(), ensure_ascii=False)
-        for path, name in request["shown"].items():
-            result = result.replace(json.dumps(path)[1:-1], name)
-        tell({"state": "done", "result": result, **more})
+        tell({"state": "done", "result": text_of(record, request["shown"]), **more})
 
     answer_lines(handle)
 
