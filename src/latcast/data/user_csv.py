@@ -156,8 +156,9 @@ def _values(
 ) -> tuple[npt.NDArray[np.float64], str]:
     """The values of the rows, and the unit that the table has them in, ``ms`` but for latencies.
 
-    Latencies are in the unit that the caller states, which makes them milliseconds; where none is
-    stated, in milliseconds: of a column such as ``latency_s`` the name tells.
+    Latencies are in the unit that the caller states, who makes them milliseconds, or in
+    milliseconds. A column of another unit says so by its name (``latency_s``), and the caller does
+    as well: a table of seconds is not taken for one of milliseconds, nor the other way round.
 
     Raises:
         ValueError: there is no such column, several, one of another unit than asked for, or one
@@ -188,10 +189,15 @@ def _values(
 def _in_unit(
     path: Path, values: npt.NDArray[np.float64], column: str, unit: str | None
 ) -> tuple[npt.NDArray[np.float64], str]:
-    """Latencies of a column that names its unit: in ``unit``, or in ms where that is None."""
+    """Latencies of a column that names its unit, in the unit that is asked for."""
     named = column.removeprefix("latency_")
     if unit is None:
-        return values * LATENCY_UNITS[named], named
+        if named != "ms":
+            raise ValueError(
+                f"{path} lacks the column 'latency_ms'; its column {column!r} is read with --unit "
+                f"{named} (in Python, unit={named!r})"
+            )
+        return values, named
     # Milliseconds are what the column is called that most people take, whatever is in it.
     if unit is not None and named not in (unit, "ms"):
         raise ValueError(f"{path}: the column {column!r} is in {named}; asked for {unit}")
