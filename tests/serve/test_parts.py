@@ -90,6 +90,16 @@ def test_files_have_the_names_that_they_are_asked_for_by(tmp_path: Path) -> None
     assert file_name("a\0b/\nc.onnx") == "_c.onnx"
 
 
+def test_one_content_is_kept_once_whatever_it_is_called(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    (key,) = {sent(files, b"one", f"{n}.onnx") for n in range(40)}
+    kept = [*files.path("networks", key).parent.iterdir()]
+    assert len(kept) == 16
+    assert len({path.stat().st_ino for path in kept}) == 1
+    assert files.path("networks", key, "9.onnx").name == "9.onnx"
+    assert not [path for path in (tmp_path / "coming").rglob("*") if path.is_file()]
+
+
 def test_files_are_their_owners(tmp_path: Path) -> None:
     files = Files(tmp_path)
     mine, yours = files.of("a" * 64), files.of("b" * 64)

@@ -91,8 +91,13 @@ class Files:
         with self._lock:
             folder.parent.mkdir(exist_ok=True, mode=0o700)
             folder.mkdir(exist_ok=True, mode=0o700)
-            source.replace(folder / file_name(name))
-            os.utime(folder)
+            if any(_contents(folder)):
+                # One more name of what is kept: a copy of its own would count as nothing.
+                self._named(kind, found, name)
+                source.unlink()
+            else:
+                source.replace(folder / file_name(name))
+                os.utime(folder)
         return found
 
     def path(self, kind: Kind, id: str, name: str | None = None) -> Path:
