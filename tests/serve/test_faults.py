@@ -21,7 +21,7 @@ from latcast import _limits
 from latcast.models.zoo import UnresolvedError
 from latcast.serve import files as files_module
 from latcast.serve import workers as workers_module
-from latcast.serve.calls import CALLS, Answer, failed
+from latcast.serve.calls import CALLS, Answer, answer, failed
 from latcast.serve.files import Files
 from latcast.serve.gate import Gate, Metrics
 from latcast.serve.settings import Settings
@@ -289,6 +289,18 @@ def test_small_files_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     keys = {put(files, bytes([n])) for n in range(4)}
     files.sweep()
     assert len({x.name for x in (tmp_path / "networks").iterdir()} & keys) == 2
+
+
+def test_without_accuracies_it_is_told_what_to_do_at_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATCAST_DATA", str(tmp_path))
+    asked = {"device": "raspberry-pi-4", "max_latency_ms": 20.0}
+    found = answer({"call": "choose", "arguments": asked})
+    assert found.status == 422
+    assert "start it again with LATCAST_DATA=" in found.body
+    assert "--accuracies" not in found.body  # which a client refuses
+    assert str(tmp_path) not in found.body
 
 
 def test_a_side_of_an_input_is_an_integer() -> None:

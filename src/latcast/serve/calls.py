@@ -243,9 +243,18 @@ def _which(asked: Asked) -> Record:
 
 
 def _choose(asked: Asked) -> Record:
+    from latcast.data.public.timm import VARIABLE, find_imagenet
     from latcast.search.choose import choose
 
     check_names([asked["device"]])
+    try:
+        find_imagenet()
+    except FileNotFoundError:  # which tells what to do where the command runs
+        raise FileNotFoundError(
+            "choosing needs a table of accuracies, and this service has none: fetch it where it "
+            "runs (latcast data fetch timm-imagenet --out data), and start it again with "
+            f"{VARIABLE}=data/timm"
+        ) from None
     device = asked.pop("device")
     return choose(asked.pop("model", device), asked.pop("max_latency_ms"), **asked)
 
