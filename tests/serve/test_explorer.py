@@ -129,6 +129,35 @@ def test_a_file_that_is_dropped_and_is_no_network(page: Any) -> None:
     expect(page.locator("#answer")).to_contain_text("Choose a model file")
 
 
+def test_a_network_of_any_length_is_opened_by_its_length(page: Any, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+    from playwright.sync_api import expect
+
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [32, 32], [0.5] * 1024)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, "tokens", 32]) for n in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "open", ends[:1], ends[1:], [weights]
+    )
+    files = [tmp_path / "open.onnx", tmp_path / "other.onnx"]
+    for file in files:
+        file.write_bytes(helper.make_model(graph).SerializeToString())
+    page.set_input_files("#file", files[0])
+    expect(page.locator("#network")).to_contain_text('under "Shapes that it leaves open": x=1x')
+    page.fill("#sequence", "64")
+    page.press("#sequence", "Tab")
+    expect(page.locator("#network")).to_contain_text(
+        "open.onnx: 1 layer in 1 kernel, 65.5 k MACs"
+    )
+    expect(page.locator("#answer")).to_contain_text(" ms on raspberry-pi-4/")
+    page.click("#measured-this")
+    page.set_input_files("#measured", files[1])
+    expect(page.locator("#rows li")).to_have_count(2)
+    for n in range(2):
+        page.locator("#rows input").nth(n).fill("0.05")
+        page.locator("#rows input").nth(n).press("Tab")
+    expect(page.locator("#moved")).to_contain_text("With 2 measurements")
+
+
 def test_the_file_that_is_chosen_last_counts_whichever_answer_comes_first(
     page: Any, networks: list[Path]
 ) -> None:

@@ -13,9 +13,9 @@ export const state = { network: null, file: null, devices: [], model: null, reco
 const number = (id) => (Number($(id).value) > 0 ? Number($(id).value) : undefined);
 export const budget = () => number("budget");
 
-/** Shapes that were typed, such as `input=1x128, tokens=64`. */
-const shapes = () => {
-  const found = {};
+/** Shapes that were typed, such as `input=1x128, tokens=64`, and the length of those that are sequences. */
+export const shapes = () => {
+  const found = number("sequence") ? { sequence: [number("sequence")] } : {};
   for (const each of $("shapes").value.split(/[,;]\s*/)) {
     const match = each.trim().match(/^(.+?)=(\d+(?:x\d+)*)$/);
     if (match) found[match[1]] = match[2].split("x").map(Number);
@@ -39,14 +39,17 @@ export const ofNetwork = () => ({ network: state.network.id, name: state.network
 
 const asked = () => {
   const chosen = precisions();
-  return { ...ofNetwork(), ...target(), precision: chosen.length ? chosen : undefined, sequence: number("sequence"),
+  return { ...ofNetwork(), ...target(), precision: chosen.length ? chosen : undefined,
     coverage: coverage(), devices: state.devices, model: state.model?.id };
 };
 
 /** Say what went wrong in an element, in place of an answer. */
 export const tell = (place, error) => {
   if (!(error instanceof Refusal) && !(error instanceof TypeError)) throw error;
-  place.textContent = error instanceof Refusal ? error.message : "The service does not answer.";
+  // Messages are a command's: what it takes as options has a field here.
+  const here = (text) => text.replace(/\((--shape [^()]+)\)/, (_, given) =>
+    `(under "Shapes that it leaves open": ${given.replaceAll(" --shape ", ", ").replace("--shape ", "")})`);
+  place.textContent = error instanceof Refusal ? here(error.message) : "The service does not answer.";
   place.classList.add("warn");
 };
 
@@ -164,7 +167,8 @@ const open = async (file) => {
   } else {
     const { total, fused } = sent.inspection;
     state.network = { id: sent.id, name: file.name };
-    $("network").textContent = `${file.name}: ${count(total.layers)} layers in ${count(fused.kernels)} kernels, ` +
+    const counted = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+    $("network").textContent = `${file.name}: ${counted(total.layers, "layer")} in ${counted(fused.kernels, "kernel")}, ` +
       `${count(total.macs)} MACs, ${count(total.params)} parameters`;
   }
   document.dispatchEvent(new Event("network"));
@@ -192,7 +196,7 @@ const showDevices = () => {
 const listen = () => {
   $("asked").addEventListener("submit", (event) => event.preventDefault());
   $("file").addEventListener("change", () => open($("file").files[0]));
-  $("shapes").addEventListener("change", () => open(state.file));
+  for (const id of ["shapes", "sequence"]) $(id).addEventListener("change", () => open(state.file));
   const drop = $("drop");
   for (const name of ["dragover", "dragleave", "drop"]) {
     // Anywhere: a file that misses the frame would else be opened in the page's place.

@@ -1,15 +1,27 @@
 // Measurements of the user: each moves the forecast of a device, and narrows its interval.
 
 import { Refusal, latest, post, send, turns } from "./api.js";
-import { changed, coverage, ofNetwork, state, target, tell } from "./app.js";
+import { changed, coverage, ofNetwork, shapes, state, target, tell } from "./app.js";
 import { bars, el, ms, refocus } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Measured networks: id, name, ms, and what is forecast of them without measurements. */
+/** Measured networks: id, name, shapes, ms, and what is forecast of them without measurements. */
 let rows = [];
 /** Number of measurements -> the forecast with so many. */
 let history = new Map();
+
+const ofRow = (row) => ({ network: row.id, name: row.name, shapes: row.shapes });
+
+/** Send a measured model: where it leaves sides open, with those that are typed for the network above. */
+const measured = async (file) => {
+  try {
+    return { id: (await send(file, {})).id };
+  } catch (error) {
+    if (!(error instanceof Refusal) || !shapes()) throw error;
+    return { id: (await send(file, { shapes: shapes() })).id, shapes: shapes() };
+  }
+};
 
 const device = () => $("measured-on").value;
 
@@ -82,13 +94,13 @@ const adapt = latest(async () => {
     }
     for (const row of known) {
       if (row.forecast_ms) continue;
-      row.forecast_ms = (await forecast({ network: row.id, name: row.name, devices: [device()] })).latency_ms;
+      row.forecast_ms = (await forecast({ ...ofRow(row), devices: [device()] })).latency_ms;
       row.told.textContent = `(forecast: ${ms(row.forecast_ms)} ms)`;
     }
     let model = null;
     if (known.length) {
       if (own === history) $("moved").textContent = "adapting …";
-      const measurements = known.map((row) => ({ network: row.id, name: row.name, latency_ms: row.ms }));
+      const measurements = known.map((row) => ({ ...ofRow(row), latency_ms: row.ms }));
       const adapted = await post("v1/adapt", { device: device(), ...target(), measurements });
       model = { id: adapted.model, count: known.length };
       if (state.network) own.set(known.length, await forecast({ ...ofNetwork(), model: model.id }));
@@ -156,8 +168,7 @@ export const begin = () => {
   $("measured").addEventListener("change", async () => {
     for (const file of $("measured").files) {
       try {
-        const { id } = await send(file, {});
-        rows.push({ id, name: file.name, ms: 0 });
+        rows.push({ ...(await measured(file)), name: file.name, ms: 0 });
       } catch (error) {
         tell($("moved"), error);
       }
@@ -166,7 +177,7 @@ export const begin = () => {
     show();
   });
   $("measured-this").addEventListener("click", () => {
-    rows.push({ ...state.network, ms: 0 });
+    rows.push({ ...state.network, shapes: shapes(), ms: 0 });
     show();
   });
   $("suggest").addEventListener("click", suggest);
