@@ -19,6 +19,7 @@ import pytest
 
 import latcast
 from latcast.families import population
+from latcast.serve.settings import add_key
 
 pytest.importorskip("fastapi", reason="the service needs latcast[serve]")
 pytestmark = [pytest.mark.slow, pytest.mark.worker]
@@ -145,9 +146,7 @@ def test_a_network_of_any_length_is_opened_by_its_length(page: Any, tmp_path: Pa
     expect(page.locator("#network")).to_contain_text('under "Shapes that it leaves open": x=1x')
     page.fill("#sequence", "64")
     page.press("#sequence", "Tab")
-    expect(page.locator("#network")).to_contain_text(
-        "open.onnx: 1 layer in 1 kernel, 65.5 k MACs"
-    )
+    expect(page.locator("#network")).to_contain_text("open.onnx: 1 layer in 1 kernel, 65.5 k MACs")
     expect(page.locator("#answer")).to_contain_text(" ms on raspberry-pi-4/")
     page.click("#measured-this")
     page.set_input_files("#measured", files[1])
@@ -387,6 +386,32 @@ def test_fronts_are_clicked_through(page: Any, accessible: Callable[[Any], None]
     page.click("text=Forecast on all chosen devices")
     expect(page.locator("#search-facts .row")).to_have_count(1)
     accessible(page)
+
+
+def test_a_key_is_asked_for_and_remembered_nowhere(
+    browser: Any, serve: Any, tmp_path: Path, accessible: Callable[[Any], None]
+) -> None:
+    from playwright.sync_api import expect
+
+    key = add_key(tmp_path / "keys", "me")
+    own = serve(tmp_path / "state", "--workers", 1, "--keys", tmp_path / "keys")
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(f"{own.url}/?device={DEVICE}")
+    expect(page.locator("#answer")).to_contain_text("a key of this service must be sent")
+    accessible(page)
+    page.fill("#key", "wrong")
+    page.press("#key", "Enter")
+    expect(page.locator("#answer")).to_contain_text("a key of this service must be sent")
+    page.fill("#key", key)
+    page.press("#key", "Enter")
+    expect(page.locator("#chosen button")).to_have_count(1)
+    expect(page.locator("#locked")).to_be_hidden()
+    expect(page.locator("#answer")).to_have_text("Choose a model file.")
+    expect(page.locator("#answer")).not_to_have_class(re.compile("warn"))
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    assert key not in page.url
+    page.close()
 
 
 def test_the_explorer_is_in_the_wheel_and_loads_nothing_from_elsewhere(address: str) -> None:
