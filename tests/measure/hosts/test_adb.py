@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from threading import Thread
@@ -281,6 +282,25 @@ def test_a_phone_computes_for_long(plugged, tool, small_reference):
     assert told["temperature_c"] == [42.0] * len(told["ends_s"])
     assert told["throttled"][-1] == 2
     assert told["first_ms"] == answer["samples_ms"][0]
+
+
+@pytest.mark.slow
+def test_a_closed_worker_makes_no_further_invocation(plugged, tool, small_reference):
+    """Another thread closes it and takes the networks away: what a tool says then is no failure."""
+    root = plugged()
+    worker = worker_of(host(phone_text("adb:R58M12", tool(), None)))
+    (root / "accident").write_text("touch $ROOT/begun; sleep 0.2\n")
+
+    def close():
+        while not (root / "begun").exists():
+            time.sleep(0.01)
+        worker.close()
+
+    closing = Thread(target=close)
+    closing.start()
+    with pytest.raises(WorkerDiedError, match="worker was closed"):
+        ask(worker, sustain_s=60.0)
+    closing.join()
 
 
 def test_two_campaigns_may_measure_two_phones(plugged, tmp_path):

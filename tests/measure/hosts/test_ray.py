@@ -209,6 +209,8 @@ def test_a_machine_of_ray_has_a_cluster(latcast, tmp_path):
     with pytest.raises(ValueError, match="ray:WHERE@ADDRESS"):
         host("ray:10.0.0.5")
     run = ("measure", "--out", tmp_path / "a.parquet", "--ray", "127.0.0.1:1")
-    assert "there must be a Ray cluster at 127.0.0.1:1" in latcast.error(*run, code=1)
+    error = latcast.error(*run, code=1)
+    assert "there must be a Ray cluster at 127.0.0.1:1" in error
+    assert "ray start --head" in error
     assert "leave out --ray" in latcast.error(*run, "--resume", code=2)
     assert "leave out --host" in latcast.error(*run, "--host", "board", code=2)

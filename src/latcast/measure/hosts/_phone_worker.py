@@ -309,8 +309,6 @@ class PhoneWorker:
         }
 
     def _time(self, network: _Pushed, warm_up_s: float, run_s: float) -> Report:
-        if self._reference is None:  # by another thread, which took the networks away
-            raise WorkerDiedError("the worker was closed")
         output = self._invoke(network, warm_up_s, run_s)
         try:
             report = self.tool.read(output)
@@ -326,7 +324,7 @@ class PhoneWorker:
 
         Raises:
             _FailedError: it refuses the network.
-            WorkerDiedError: it was ended by a signal, or took too long.
+            WorkerDiedError: it was ended by a signal, took too long, or the worker was closed.
             HostLostError: the link broke.
         """
         job = Job(
@@ -345,6 +343,8 @@ class PhoneWorker:
             f"cd {network.folder} && LD_LIBRARY_PATH={libraries} {limit}{self._prefix}{words} 2>&1"
         )
         code, output = self.link.shell(command, limit_s + 30)
+        if self._reference is None:  # by another thread, which took the networks away meanwhile
+            raise WorkerDiedError("the worker was closed")
         if code == _TIMED_OUT and limit:
             raise WorkerDiedError(f"{name} gave no answer within {limit_s:.0f} s")
         if code > 128:

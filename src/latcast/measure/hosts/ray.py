@@ -160,7 +160,8 @@ def join(address: str, **local: Any) -> Any:
             ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
             raise HostError(
-                f"there must be a Ray cluster at {address}; got: {error}: 'local' starts one here"
+                f"there must be a Ray cluster at {address}; got: {error}: start one with: "
+                "ray start --head --resources='{\"latcast\": 1}'"
             ) from error
         return ray
 
