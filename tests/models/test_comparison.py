@@ -178,6 +178,13 @@ def test_conditions(name: str, a: str | None, b: str | None, differs: bool | Non
     assert (found.effect is not None) is bool(differs)
 
 
+def test_threads_that_a_target_does_not_tell_differ_from_none() -> None:
+    known = _dataset(0)
+    unknown = replace(known, target=latcast.Target("here", "onnxruntime"))
+    threads = {c.condition: c for c in conditions(unknown, known)}["threads"]
+    assert (threads.a, threads.b, threads.differs) == (None, "1", None)
+
+
 def test_settings_of_the_protocol_are_conditions_and_a_licence_is_none() -> None:
     a = _dataset(0, facts={"protocol": "runs 4, run_s 0.1"})
     b = _dataset(1, facts={"protocol": "runs 8, run_s 0.1", "licence": "MIT"})

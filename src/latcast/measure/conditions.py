@@ -112,6 +112,8 @@ def conditions(a: Dataset, b: Dataset) -> tuple[Condition, ...]:
 def _stated(data: Dataset) -> dict[str, str]:
     """Conditions of a dataset: its target, and facts of its campaign."""
     found = {name: str(getattr(data.target, name)) for name in _TARGET if data.target is not None}
+    if found.get("threads") == "0":  # unknown
+        del found["threads"]
     facts = dict(data.provenance)
     for setting in facts.pop("protocol", "").split(", "):
         name, _, value = setting.rpartition(" ")
