@@ -296,6 +296,17 @@ def test_more_threads_than_cpus_are_refused_before_a_file_is_made(latcast, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_what_does_not_start_leaves_no_file_in_the_way(latcast, tmp_path, monkeypatch):
+    def die(*_, **__):
+        raise measure.WorkerDiedError("the runtime's process ended with code 1")
+
+    monkeypatch.setattr(measure, "run", die)
+    command = ("measure", *TINY, "--name", "here", "--out", tmp_path / "a.parquet")
+    for _ in range(2):
+        assert "measuring cannot start: the runtime's" in latcast(*command, code=1).stderr
+        assert not list(tmp_path.iterdir())
+
+
 def test_a_lookup_table_is_gone_on_with_by_no_other_option(latcast, tmp_path, monkeypatch):
     out, plans = tmp_path / "table.latcast", []
 

@@ -64,6 +64,8 @@ def run_campaign(
         console.note(f"{what} kept: go on with --resume")
         raise
     except measure.WorkerDiedError as error:
+        for campaign in campaigns:
+            campaign.discard_if_unused()  # it would be in the way of one with other options
         raise ValueError(f"measuring cannot start: {error}") from error
 
 
