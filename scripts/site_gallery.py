@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from latcast.report.record import Record
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "front.svg"
 
 BUDGETS = (15, 20, 25, 30, 35)
+BATCHES = (1, 2, 4, 8, 16, 32)
 DEVICES = ("raspberry-pi-4", "raspberry-pi-5", "rk3588", "samsung-note10", "rtx-4090")
 
 # The most important figures come first; an example's page has all of them.
@@ -57,15 +59,11 @@ def front() -> Record:
     return found.record()
 
 
-def _network() -> latcast.Graph:
-    return Variant.parse("resnet-18").graph(1)
-
-
-def _swept() -> Record:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "resnet-18.onnx"
-        path.write_bytes(Variant.parse("resnet-18").to_onnx(1))
-        return latcast.sweep(path, ["rtx-4090"], "batch", [1, 2, 4, 8, 16, 32], runtime="pytorch")
+def _of_file(ask: Callable[[str], Record]) -> Record:
+    """The record of a question about ``resnet-18.onnx``, the file that the commands name."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        Path("resnet-18.onnx").write_bytes(Variant.parse("resnet-18").to_onnx(1))
+        return ask("resnet-18.onnx")
 
 
 EXAMPLES = (
@@ -80,21 +78,23 @@ EXAMPLES = (
         "forecast",
         "How long does ResNet-18 take on these devices, and where do the milliseconds go?",
         f"latcast predict resnet-18.onnx {' '.join(f'--device {name}' for name in DEVICES)}",
-        lambda: latcast.forecast(_network(), list(DEVICES)),
+        lambda: _of_file(lambda path: latcast.forecast(path, list(DEVICES))),
     ),
     Example(
         "which",
         "Which of them run it in 50 ms?",
         "latcast which resnet-18.onnx --max-latency 50 "
         + " ".join(f"--device {name}" for name in DEVICES),
-        lambda: latcast.which(_network(), 50.0, devices=list(DEVICES)),
+        lambda: _of_file(lambda path: latcast.which(path, 50.0, devices=list(DEVICES))),
     ),
     Example(
         "batch",
         "What does a larger batch buy on a GPU?",
         "latcast predict resnet-18.onnx --device rtx-4090 --runtime pytorch "
         "--sweep batch=1,2,4,8,16,32",
-        _swept,
+        lambda: _of_file(
+            lambda path: latcast.sweep(path, "rtx-4090", "batch", BATCHES, runtime="pytorch")
+        ),
     ),
 )
 
