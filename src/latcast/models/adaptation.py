@@ -75,7 +75,7 @@ def _arithmetic_and_traffic(
     A target that is bound by one of them departs from the base as a whole in its direction, which
     the departures of single facts leave to chance.
     """
-    # Chosen on pairs of targets that are not scored (docs/bench.md); the target's roofline in their
+    # Chosen on pairs of targets that are not scored (docs/tried.md); the target's roofline in their
     # place had two thirds of the gain.
     facts = features.space.block_table.facts
     traffic = batch * (facts["read_bytes"] + facts["write_bytes"]) + facts["param_bytes"]

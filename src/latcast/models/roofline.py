@@ -52,7 +52,7 @@ FEW_BASE_PENALTY = 1_000.0
 # Of blocks in the first estimate: the second where there are less than so many rows a feature. The
 # rows' errors get into what the correction sees, and held-out rows no longer tell them: with 200
 # rows of our own datasets the error is 1.26 %, and 2.85 % with half of FEW. Chosen on learning
-# curves of the RTX 2080 Ti and the Tesla P40 (docs/bench.md).
+# curves of the RTX 2080 Ti and the Tesla P40 (docs/tried.md).
 FEW = 1.5
 # Penalty of a row of the block table beside that of its block. Halved, 50 rows are fitted a little
 # better (1.83 % against 1.95), doubled a little worse (2.04).
@@ -64,7 +64,7 @@ FIRST_CORRECTION_PENALTY = 10.0
 MIN_REACHED = 0.02
 # So large a share and so many of the networks must reach a unit. Scaled by its deviation, one that
 # hardly any reaches grows without measure beyond them: networks a little larger came out at a tenth
-# of their latency. Chosen on the RTX 2080 Ti (docs/bench.md).
+# of their latency. Chosen on the RTX 2080 Ti (docs/tried.md).
 MIN_REACHED_ROWS = 5
 
 SCHEMA = Schema(

@@ -68,7 +68,7 @@ SHAPE_DEVIATION = 0.15
 DRAWS = 160
 # Share of the draws that hold to no known target. Targets that are alike suit each other with small
 # variances, which all draws around them share: what the measurements of a target unlike them say
-# was then taken for noise. Chosen among 0, 1/4, 1/2 and 1 (docs/bench.md): with GPUs of batch 1
+# was then taken for noise. Chosen among 0, 1/4, 1/2 and 1 (docs/tried.md): with GPUs of batch 1
 # known, the error of ten measurements of batch 256 fell from 9.0 to 0.8 %; with GPUs known, that of
 # our CPU from 5.3 to 4.7 %. Where known targets are like the new one it moved by 0.2 points at
 # most; with defaults alone it rose by up to 0.25.

@@ -47,7 +47,7 @@ UNEXPLAINED_WEIGHT = 2.0
 # Of every source, as a share of the most similar one's: where all are far, the nearest decide.
 MIN_WEIGHT = 1e-6
 # Squared error, a network, at which weights stay where similarity has them. That the mean is a
-# mixture of sources was chosen on OFA's TITAN RTX at batch 64 (docs/bench.md).
+# mixture of sources was chosen on OFA's TITAN RTX at batch 64 (docs/tried.md).
 MIXTURE_PENALTY = 1e-4
 
 # From here on, a batch is taken to keep a GPU busy.

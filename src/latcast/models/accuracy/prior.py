@@ -24,7 +24,7 @@ TERMS = ("constant", "choices", "sizes", "near", "far", "alike", "both")
 # Log variances from which a fit sets out, of the terms and of the noise, as shares of the variance
 # of the labels: what is common in the spaces at hand, and a wide prior around it. Terms and prior
 # were chosen with an eye on HELP's 500 cells of NAS-Bench-201 and on the shipped OFA model's
-# answers (docs/bench.md, docs/accuracy.md).
+# answers (docs/tried.md, docs/accuracy.md).
 CENTRE = (-2.5, -2.5, -1.0, -3.0, -2.5, -4.0, -2.5, -4.5)
 
 # -1 leaves accuracies as they are, 0 is the logarithm of the error, 1 its inverse.

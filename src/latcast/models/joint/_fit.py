@@ -88,7 +88,7 @@ class Learnt:
 
         What a group has in common is a deviation of its own, which adds one more variance. With a
         runtime left out of all tables stated intervals hold 84 % after one network and 78 after
-        five, not 74 and 72 (mean of seven runtimes; three other multiples: docs/bench.md).
+        five, not 74 and 72 (mean of seven runtimes; three other multiples: docs/tried.md).
         """
         key = domain, unseen
         if key not in self._spreads:

@@ -39,7 +39,7 @@ NPU_INFERENCE = 1e-4
 # the launch of a mean, and OFA on GPUs whose cells were measured came out 3.8 times too slow.
 HELP_INFERENCE = 1e-3
 # Exponents on a GPU: arithmetic and memory traffic of a kernel run side by side, and the host's
-# launch beside both; sums count single operators twice (docs/bench.md).
+# launch beside both; sums count single operators twice (docs/tried.md).
 ON_GPU = (3.0, 1.75)
 # A fact in which the targets hardly differ is not stretched to a difference, and one far beyond
 # them counts as the farthest.

@@ -43,7 +43,7 @@ _CENTRES = np.array([1e7, 1e3, 64.0, 256.0])
 _MIDDLING_BYTES = 1e5
 
 # Prior standard deviations of the logarithm of a price, and of powers of facts. Chosen among four
-# by the error on ncnn's networks and devices both left out (docs/bench.md).
+# by the error on ncnn's networks and devices both left out (docs/tried.md).
 ALL, PART, CLASS, SLOPE, OWN_SLOPE, BYTES_SLOPE = 1.5, 1.0, 0.7, 0.2, 0.14, 0.05
 # Of what vectors that channels do not fill cost: half of what they could do at most.
 UNFILLED = 0.5

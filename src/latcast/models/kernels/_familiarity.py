@@ -3,7 +3,7 @@
 The deviations that a layer model states are as large for networks of the kinds it was fitted to as
 for others. Its errors are not: they grow with the distance to the nearest measured kernels, and at
 equal distance are as large on families that were left out as on networks of known ones
-(docs/bench.md). So a model keeps where its kernels were, and by how much an interval is narrower
+(docs/tried.md). So a model keeps where its kernels were, and by how much an interval is narrower
 near them.
 """
 

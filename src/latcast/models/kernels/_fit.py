@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 # The processes that suit most targets. They, the features and their prior deviations were chosen
 # with an eye on the errors of families left out, NAS-Bench-201's and ViT's above all
-# (docs/bench.md).
+# (docs/tried.md).
 LARGE, SMALL = Scale(1.0, 4.0, 30), Scale(0.3, 1.5, 60)
 # What the evidence may prefer to them.
 OTHER_LARGE, OTHER_SMALL = Scale(0.5, 2.0, 30), Scale(0.6, 1.0, 60)
