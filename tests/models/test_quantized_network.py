@@ -209,3 +209,15 @@ def test_signed_activations_are_told_where_they_cost(
     for graph, told in ((signed, is_told), (integers, False)):
         (row,) = rows(graph, device, runtime=runtime, precision="int8", threads=1)
         assert any("QuantType.QUInt8" in note for note in row.notes) == told
+
+
+@pytest.mark.parametrize("runtime", ["ncnn", "onnxruntime", "openvino"])
+def test_memory_is_the_same_whichever_file_holds_the_network(
+    floats: Graph, integers: Graph, runtime: str
+) -> None:
+    asked: Any = {"devices": ["epyc-turin-2c"], "runtimes": [runtime], "precisions": ["int8"]}
+    of_floats, of_integers = (
+        {t.target: t.memory_bytes for t in library.which(g, 5.0, **asked).targets}
+        for g in (floats, integers)
+    )
+    assert of_floats == of_integers != {}

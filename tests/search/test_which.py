@@ -147,6 +147,22 @@ def test_runtimes_are_those_that_devices_have(tmp_path: Path) -> None:
     assert row.target == "next/pytorch/b1"
     named = library.which(network(), 2.0, devices=["raspberry-pi-4"], runtimes=["openvino"])
     assert {t.target.split("/")[1] for t in named.targets} == {"openvino"}
+    assert any("no table measured openvino on raspberry-pi-4" in note for note in named.notes)
+
+
+def test_targets_are_those_that_can_be() -> None:
+    """MNN was measured on x86 alone; PyTorch on GPUs of AMD, too; no card runs QNN or LiteRT."""
+    names = ["raspberry-pi-4", "rx-7900-xtx", "raspberry-pi-4-videocore-vi", "edge-tpu"]
+    found = library.which(network(), 2.0, devices=names)
+    of = {n: {t.target.split("/")[1] for t in found.targets if t.device == n} for n in names}
+    assert of["raspberry-pi-4"] == {"ncnn", "onnx", "tflite"}
+    assert of["rx-7900-xtx"] == {"pytorch", "ncnn-vulkan"}
+    assert of["raspberry-pi-4-videocore-vi"] == {"ncnn-vulkan", "tflite"}
+    assert "qnn-dlc" not in of["edge-tpu"]
+    assert not any("raspberry-pi-4," in note for note in found.notes)
+    few = library.which(network(), 2.0, devices=["raspberry-pi-4", "epyc-9654"], threads=8)
+    assert {t.device for t in few.targets} == {"epyc-9654"}
+    assert any("threads must be at most" in note for note in few.notes)
 
 
 def test_answers_for_int8_are_those_of_forecasts_one_by_one() -> None:
@@ -256,7 +272,10 @@ def test_what_does_not_fit_into_memory_does_not_run() -> None:
         ({"devices": ["raspberry"]}, "no device is called"),
         ({"at_least": "maybe"}, "no chance is called"),
         ({"devices": ASKED, "runtimes": ["ncnm"]}, "no runtime is called 'ncnm'; did you mean 'nc"),
-        ({"devices": ASKED[:1], "runtimes": ["tensorrt"]}, "there is litert in fp32, int8; mnn in"),
+        (
+            {"devices": ASKED[:1], "runtimes": ["tensorrt"]},
+            "there is litert in fp32, int8; ncnn in",
+        ),
         (
             {"devices": ASKED[:1], "precisions": ["w8a16"]},
             r"--precision w8a16\); on .*leave both out",

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     )
     from ._cores import Cluster, Core, cores
     from ._device import KINDS, PRECISIONS, RANGES, Device, Range, Target, figure_range
-    from ._facts import ISAS, SELECTIONS, UNITS, Facts, check_runs, runs_pytorch, target_facts, unit
+    from ._facts import (
+        SELECTIONS,
+        UNIT_OF_KIND,
+        UNITS,
+        Facts,
+        only_on,
+        runs_pytorch,
+        target_facts,
+        unit,
+    )
     from ._headings import Chip, as_built, chip_of, named_device, parse_clusters
     from ._host import cpu_features, cpu_model, detect, host_name, host_title, usable_cpus
     from ._runtimes import public_runtime, runtime_names, runtime_of_domain, unit_of_runtime
@@ -30,12 +39,12 @@ else:
     __getattr__, __dir__ = public_names(__name__)
 
 __all__ = [
-    "ISAS",
     "KINDS",
     "PRECISIONS",
     "RANGES",
     "SELECTIONS",
     "UNITS",
+    "UNIT_OF_KIND",
     "VARIABLE",
     "Chip",
     "Cluster",
@@ -48,7 +57,6 @@ __all__ = [
     "Target",
     "as_built",
     "catalogue_text",
-    "check_runs",
     "chip_of",
     "cores",
     "cpu_features",
@@ -63,6 +71,7 @@ __all__ = [
     "list_devices",
     "load_devices",
     "named_device",
+    "only_on",
     "parse_catalogue",
     "parse_clusters",
     "public_runtime",

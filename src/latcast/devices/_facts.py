@@ -27,16 +27,31 @@ VENDORS = (
 # the catalogue): a planned GPU, whose maker nobody knows, has its memory to itself from there on.
 _WITH_PYTORCH = ("nvidia", "amd")
 _OWN_MEMORY_GB_S = 200.0
-# A part of a runtime's name -> makers of the GPUs that it has code for.
-_HAS_CODE_FOR = {
-    "tensorrt": ("nvidia",),
-    "cuda": ("nvidia",),
-    "openvino": ("intel",),
-    "pytorch": ("nvidia", "amd", "intel", "apple"),
-    "inductor": ("nvidia", "amd", "intel"),
+_OF_PHONES = ("adreno", "mali", "powervr", "apple", "videocore", "vivante")
+# First part of a runtime's name and part of a chip -> what must be told of the part for the runtime
+# to exist there, any of it: flags of its facts, or words of its title; nothing: it exists on none.
+# A pair that is not here exists on all.
+_ONLY_ON: dict[tuple[str, str], tuple[str, ...]] = {
+    ("tensorrt", "gpu"): ("nvidia",),
+    ("cuda", "gpu"): ("nvidia",),
+    ("pytorch", "gpu"): ("nvidia", "amd", "intel", "apple"),
+    ("inductor", "gpu"): ("nvidia", "amd", "intel", "apple"),
+    ("openvino", "gpu"): ("intel",),
+    # LiteRT's delegate is for GPUs of phones and boards.
+    ("tflite", "gpu"): _OF_PHONES,
+    ("litert", "gpu"): _OF_PHONES,
+    ("openvino", "cpu"): ("x86", "arm", "apple"),
+    ("openvino", "npu"): ("intel",),
+    ("qnn", "npu"): ("qualcomm",),
+    ("precompiled", "npu"): ("qualcomm",),
+    ("pytorch", "npu"): ("google", "aws"),
+    ("inductor", "npu"): (),
+    ("ncnn", "npu"): (),
 }
 
-_KIND_OF_UNIT = {"cpu": ("cpu", "phone"), "gpu": ("gpu",), "npu": ("accelerator",)}
+UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
+"""Kind of device -> the part of its chip that it is."""
+_KIND_OF_UNIT = {u: tuple(k for k, own in UNIT_OF_KIND.items() if own == u) for u in UNITS}
 
 # Share by which a GeForce card runs above the boost clock of its data sheet while it is cool
 # ("typical graphics card" boost, NVIDIA; cards of partners are clocked up to 10 % higher as well).
@@ -241,25 +256,21 @@ def runs_pytorch(found: Device) -> bool:
     return any(facts.get(f"vendor_{v}") for v in _WITH_PYTORCH)
 
 
-def check_runs(runtime: str, part: Device) -> None:
-    """Make sure that a runtime can have code for a part of a chip; of an unknown maker it can.
+def only_on(runtime: str, part: Device) -> str | None:
+    """The makers or kinds that a runtime is for, where a CPU, GPU or NPU is of none; else None.
 
-    Raises:
-        ValueError: it is a GPU that the runtime has none for.
+    A planned part, of which no maker is known, is of any.
     """
-    if part.kind != "gpu":
-        return
-    facts = target_facts(part)
-    own = [v for v in VENDORS if facts.get(f"vendor_{v}")]
-    for name in runtime.replace("_", "-").split("-"):
-        makers = _HAS_CODE_FOR.get(name)
-        if own and makers and not {*own} & {*makers}:
-            listed = ", ".join({"nvidia": "NVIDIA", "amd": "AMD"}.get(m, m.title()) for m in makers)
-            usual = "pytorch" if runs_pytorch(part) else "ncnn-vulkan"
-            raise ValueError(
-                f"{runtime} must be asked of a GPU that it has code for ({listed}); got "
-                f"{part.name} ({part.title}): ask for --runtime {usual}"
-            )
+    unit_name = UNIT_OF_KIND[part.kind]
+    makers = _ONLY_ON.get((runtime.partition("-")[0], unit_name))
+    if makers is None:
+        return None
+    told = "no NPU" if not makers else f"{unit_name.upper()}s of {', '.join(makers)} alone"
+    facts, words = target_facts(part), part.title.lower().split()
+    flags = {n: x for n, x in facts.items() if n.startswith(("isa_", "vendor_"))}
+    is_unknown = part.kind != "accelerator" and not any(flags.values())
+    is_its = any(m in words or flags.get(f"isa_{m}") or flags.get(f"vendor_{m}") for m in makers)
+    return None if is_its or (makers and is_unknown) else told
 
 
 def _with_fp32_sums(found: Device, precision: str) -> float | None:

@@ -201,7 +201,7 @@ def forecast_network(
     Raises:
         ValueError, FileNotFoundError: likewise.
     """
-    queries = [queries] if isinstance(queries, TargetQuery) else queries
+    queries = [queries] if isinstance(queries, TargetQuery) else list(dict.fromkeys(queries))
     graph_of = graph_reader(network, options)
     file = str(network) if isinstance(network, str | Path) else None
     name = name_of(network) if file is None else Path(file).name

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from latcast._names import unknown_name
-from latcast.devices import public_runtime, runtime_names, runtime_of_domain
+from latcast.devices import (
+    UNIT_OF_KIND,
+    Device,
+    only_on,
+    public_runtime,
+    runtime_names,
+    runtime_of_domain,
+    unit,
+    unit_of_runtime,
+)
 
 from . import zoo
 from .zoo import JOINT, UnresolvedError, open_shipped
@@ -44,3 +53,41 @@ def check_runtime(name: str, also: Iterable[str] = ()) -> None:
         f"{unknown_name('runtime', name, sorted(names))} (one of your own is registered first: "
         "latcast.measure.runtimes.register_runtime, or an entry point latcast.runtimes)"
     )
+
+
+def check_target(device: Device, runtime: str, threads: int, cores: int | None = None) -> None:
+    """Make sure that a target can exist: its runtime on the device's chip, its threads on cores.
+
+    Args:
+        device: that is asked about.
+        runtime: by any of its names.
+        threads: of a CPU; 0 for one on each core.
+        cores: that the CPU is to have; its own by default.
+
+    Raises:
+        UnresolvedError: it cannot; the message names what runs there.
+        ValueError: the device's chip has no such part.
+    """
+    part = unit(device, unit_of_runtime(runtime) or UNIT_OF_KIND[device.kind])
+    if (told := only_on(runtime, part)) is not None:
+        raise UnresolvedError(
+            f"{runtime} runs on {told}; got {device.name}, whose part is {part.title}: ask for "
+            f"{', '.join(measured_on(device))} (--runtime)"
+        )
+    most = part.cores if cores is None else cores
+    if threads > most and UNIT_OF_KIND[part.kind] == "cpu":
+        raise UnresolvedError(
+            f"threads must be at most the {most} cores of {part.name}; got {threads}: more than "
+            "one a core are not forecast"
+        )
+
+
+def measured_on(device: Device) -> list[str]:
+    """Names of the runtimes that were measured anywhere and that a device can run."""
+    part, found = UNIT_OF_KIND[device.kind], dict[str, None]()
+    for domain in open_shipped(JOINT, "joint").domains:
+        runtime = runtime_of_domain(domain)
+        can_run = runtime not in UNNAMED and only_on(runtime, device) is None
+        if can_run and unit_of_runtime(domain) in (part, None):
+            found[runtime] = None
+    return list(found)

@@ -395,8 +395,8 @@ def _swept(
     points: list[SweepPoint] = []
     errors: list[Exception] = []
     names = [devices] if isinstance(devices, str | Path) else devices
-    for name, query in ((n, q) for n in names for q in queries):
-        for value in values:
+    for name, query in dict.fromkeys((n, q) for n in names for q in queries):
+        for value in dict.fromkeys(values):
             try:
                 target, read, figure = change(str(name), value, query, options)
                 found = forecast_network(

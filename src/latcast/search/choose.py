@@ -314,10 +314,11 @@ def _forecast(
     places = [corpus.place(name) for name in names]
     params, macs = corpus.total("params")[places], corpus.total("macs")[places]
     activations = corpus.total("peak_bytes")[places].astype(float) * target.batch
+    # At the width of the target, so of kernels in fp32.
+    fused = corpus.networks(names, fuses_as(found.predictor), target.batch)
     memory = memory_bytes(
-        activations, params.astype(float), target.precision, target.runtime,
-        KernelTotals.of(kernels),
-    )  # fmt: skip
+        activations, params.astype(float), target.precision, target.runtime, KernelTotals.of(fused)
+    )
     columns = (
         within.ms,
         within.lower_ms,

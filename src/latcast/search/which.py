@@ -14,9 +14,11 @@ from latcast._names import unknown_name
 from latcast._remembered import remembering
 from latcast.devices import (
     PRECISIONS,
+    UNIT_OF_KIND,
     Device,
     Target,
     devices,
+    only_on,
     public_runtime,
     runs_pytorch,
     runtime_names,
@@ -29,7 +31,7 @@ from latcast.models import zoo
 from latcast.models.joint import Joint, JointPredictor, Question, within_each
 from latcast.models.quantized_network import INT8, runs_dequantized
 from latcast.models.query import Basis, Resolved
-from latcast.models.runtimes import UNNAMED, check_runtime
+from latcast.models.runtimes import UNNAMED, check_runtime, check_target
 from latcast.models.zoo import JOINT, UnresolvedError, open_shipped
 from latcast.report import charts
 from latcast.report.figure import Figure
@@ -56,15 +58,9 @@ MAX_SHOWN = 20
 _AT_ONCE = 500
 # Reasons why targets have no answer, and devices, that notes tell of.
 _MAX_REASONS = 3
-_UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
-# First part of a runtime's name -> maker whose chips it runs on, and was measured on, alone.
-_ONLY_ON = {"pytorch": "nvidia", "inductor": "nvidia", "tensorrt": "nvidia", "qnn": "qualcomm"}
-# Makers of the GPUs of computers, for which LiteRT has no delegate: it was measured on phones'.
-_OF_COMPUTERS = ("nvidia", "amd", "intel")
+# A runtime and a precision.
+_Pair = tuple[str, str]
 _OF_PYTORCH = ("pytorch", "inductor")
-# PyTorch was measured on x86 CPUs alone. OpenVINO was as well, and answers for others where it is
-# named; no phone runs it.
-_FIRST_ON_X86 = ("openvino",)
 # How many times the arithmetic of fp32 a CPU must do in bf16 for a runtime to choose it.
 _FASTER = 1.5
 
@@ -323,6 +319,7 @@ def which(
         whys = [*reasons, *notes[len(graph.notes) :]]
         why = f" ({whys[0]})" if whys else ""
         raise UnresolvedError(wanted.unmet(graph.batch or batch or 1) + why)
+    notes += _notes_of_new_kinds(predictors)
     order = {name: n for n, name in enumerate(CHANCES)}
     answers.sort(key=lambda a: (order[a.chance], -a.probability, a.latency_ms))
     counts = Counter(a.chance for a in answers)
@@ -418,6 +415,17 @@ def _notes_of_int8(
         )
 
 
+def _notes_of_new_kinds(predictors: Sequence[Resolved]) -> Iterator[str]:
+    """Yield a note on runtimes that no table measured on devices of a kind."""
+    new = [r.predictor.target for r in predictors if r.predictor.card.get("kind_is_new")]
+    if told := list(dict.fromkeys(f"{public_runtime(t.runtime)} on {t.device}" for t in new)):
+        some = ", ".join(told[:_MAX_REASONS]) + ", …" * (len(told) > _MAX_REASONS)
+        yield (
+            f"no table measured {some}, or any device of the kind: their forecasts are as of other "
+            "kinds, and their intervals wider"
+        )
+
+
 def _devices(names: Sequence[str] | None) -> list[Device]:
     """Devices of the catalogue by their names, or all of them.
 
@@ -446,12 +454,13 @@ class _Wanted:
         joint: Joint = open_shipped(JOINT, "joint")
         domains, questions, reasons = joint.domains, list[Question](), list[str]()
         for device in self.devices:
-            for runtime, precision in self._measured(device, domains):
+            for runtime, precision in self._asked(device, joint):
                 try:
                     question = Question.of(
                         device, domains, runtime=runtime, batch=batch, precision=precision,
                         threads=self.threads or 0 if device.kind in ("cpu", "phone") else 0,
                     )  # fmt: skip
+                    check_target(device, runtime, question.target.threads)
                 except ValueError as error:
                     reasons.append(str(error))
                     continue
@@ -481,25 +490,23 @@ class _Wanted:
             if is_asked:
                 yield Resolved(target.device, open_shipped(name, "networks"))
 
-    def _measured(
-        self, device: Device, domains: Mapping[str, Sequence[str]]
-    ) -> Iterator[tuple[str, str]]:
-        """Runtimes and precisions that were measured on devices of the kind."""
-        part = _UNIT_OF_KIND[device.kind]
-        for domain, precisions in domains.items():
-            runtime = domain.removesuffix(f"-{part}")
-            first = runtime.partition("-")[0]
-            is_its = self._is_on_cpu(first, device) if part == "cpu" else _is_on_chip(first, device)
-            if unit_of_runtime(domain) == part and is_its and runtime not in UNNAMED:
-                known = (p for p in precisions if p in PRECISIONS and _computes(device, part, p))
-                yield from ((runtime, p) for p in known if self._takes(runtime, p))
+    def _asked(self, device: Device, joint: Joint) -> list[_Pair]:
+        """Runtimes and precisions that a device is asked about.
 
-    def _is_on_cpu(self, runtime: str, device: Device) -> bool:
-        """Whether a runtime is asked about on a CPU, by the first part of its name."""
-        if runtime in _FIRST_ON_X86 and (device.kind == "phone" or self.runtimes):
-            return device.kind != "phone"
-        is_of_x86 = runtime in (*_OF_PYTORCH, *_FIRST_ON_X86)
-        return not is_of_x86 or bool(target_facts(device).get("isa_x86"))
+        They are those that can run there and that were measured on devices of its kind; all that
+        can, where a runtime is named or none was measured so.
+        """
+        part = UNIT_OF_KIND[device.kind]
+        facts, known, others = target_facts(device), list[_Pair](), list[_Pair]()
+        for domain, precisions in joint.domains.items():
+            runtime = domain.removesuffix(f"-{part}")
+            if unit_of_runtime(domain) not in (part, None) or not _can_run(runtime, device):
+                continue
+            own = [(runtime, p) for p in precisions if p in PRECISIONS]
+            own = [pair for pair in own if _computes(device, part, pair[1]) and self._takes(*pair)]
+            is_known = joint.has_kind(domain, facts, device.group)
+            (known if is_known else others).extend(own)
+        return [*known, *others] if self.runtimes or not known else known
 
     def _takes(self, runtime: str, precision: str) -> bool:
         return (self.runtimes is None or runtime in self._runtime_names) and (
@@ -549,22 +556,19 @@ def _computes(device: Device, part: str, precision: str) -> bool:
     return fp32 is not None and bf16 is not None and bf16 > _FASTER * fp32
 
 
-def _is_on_chip(runtime: str, device: Device) -> bool:
-    """Whether a GPU or an NPU runs a runtime, by the first part of its name."""
-    if device.kind == "gpu":
-        is_of_computer = any(_is_made_by(device, maker) for maker in _OF_COMPUTERS)
-        is_planned = not is_of_computer and runs_pytorch(device)
-        if runtime == "tflite":
-            return not (is_of_computer or is_planned)
-        if is_planned and runtime in _OF_PYTORCH:
-            return True
-    maker = _ONLY_ON.get(runtime)
-    return maker is None or _is_made_by(device, maker)
+def _can_run(runtime: str, device: Device) -> bool:
+    """Whether a device runs networks by a runtime that a user can have.
 
-
-def _is_made_by(device: Device, maker: str) -> bool:
-    is_told = device.kind == "gpu" and target_facts(device).get(f"vendor_{maker}")
-    return bool(is_told) or maker in device.title.lower()
+    A planned GPU, of no known maker, runs PyTorch or LiteRT by the bandwidth of its memory.
+    """
+    first = runtime.partition("-")[0]
+    if runtime in UNNAMED or only_on(runtime, device) is not None:
+        return False
+    facts = target_facts(device)
+    is_told = any(x for name, x in facts.items() if name.startswith("vendor_"))
+    if device.kind != "gpu" or is_told or first == "ncnn":
+        return True
+    return first in (_OF_PYTORCH if runs_pytorch(device) else ("tflite",))
 
 
 def answer_of(

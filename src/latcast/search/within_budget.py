@@ -175,7 +175,7 @@ class GraphKernels:
         own = precision if precision in BITS else "fp32"
         # Of a network whose file is narrower than the target, memory is the file's.
         self._is_whole = own == "fp32"
-        self._params = graph.params * BITS[own or "fp32"] / BITS["fp32"]
+        self._params = graph.params * BITS[own] / BITS["fp32"]
         self._activations = graph.peak_activation_bytes
         self._known: dict[tuple[int, str, bool], Networks] = {}
         # Thousands of targets are of some dozen runtimes and precisions.
@@ -186,12 +186,16 @@ class GraphKernels:
         return GraphKernels(dequantized(self.graph))
 
     def memory_bytes(self, found: Resolved) -> int:
-        """Peak memory on the target of a predictor."""
-        if self.is_int8 and runs_dequantized(found):
+        """Peak memory on the target of a predictor.
+
+        A network in int8 takes what the same one in floats takes at that width, whichever of both
+        its file holds.
+        """
+        if self.is_int8:
             return self._in_floats.memory_bytes(found)
         target = found.predictor.target
         width = target.precision if self._is_whole else "fp32"
-        kernels = self.of(found)
+        kernels = self._fused(found, "fp32")
         key = (id(kernels), width, target.runtime)
         if key not in self._bytes:
             held, totals = self._activations, KernelTotals.of(kernels)
@@ -203,11 +207,14 @@ class GraphKernels:
         """Return the kernels that a predictor's target runs."""
         if self.is_int8 and runs_dequantized(found):
             return self._in_floats.of(found)
-        target = found.predictor.target
+        return self._fused(found, found.predictor.target.precision)
+
+    def _fused(self, found: Resolved, precision: str) -> Networks:
+        """Return the kernels that the predictor's runtime runs in a precision."""
         fused = fuses_as(found.predictor)
         rules = rules_of(fused)
-        key = (id(rules), target.precision, runs_quantized(fused, target.precision))
+        key = (id(rules), precision, runs_quantized(fused, precision))
         if key not in self._known:
-            run = as_run(self.graph, fused, target.precision)
-            self._known[key] = Networks.of_graphs([run], rules, target.precision)
+            run = as_run(self.graph, fused, precision)
+            self._known[key] = Networks.of_graphs([run], rules, precision)
         return self._known[key]

@@ -430,7 +430,7 @@ class JointPredictor(Predictor):
         upper = float(predicted[0] * np.exp(reach * deviation[0]))
         return explain(
             graph, rules_of(self._as_fused.runtime), kernels, (each_ms, factors, waits, strange),
-            (ms, lower, upper),
+            (ms, lower, upper), self.target.precision,
         )  # fmt: skip
 
     def _extrapolations(self, kernels: Networks) -> list[Extrapolation | None]:

@@ -11,10 +11,11 @@ from latcast._names import unknown_name
 from latcast.devices import (
     PRECISIONS,
     RANGES,
+    UNIT_OF_KIND,
     Device,
     Target,
-    check_runs,
     devices,
+    only_on,
     runs_pytorch,
     runtime_names,
     target_facts,
@@ -28,7 +29,6 @@ from ._observations import TargetFacts, computed_in
 # Domain -> precisions that were measured in it, the most frequent first.
 Domains = Mapping[str, Sequence[str]]
 
-UNIT_OF_KIND = {"cpu": "cpu", "phone": "cpu", "gpu": "gpu", "accelerator": "npu"}
 _NCNN, _TENSORRT, _INT8 = "ncnn", "tensorrt", "int8"
 # Parts of names of PyTorch's runtimes.
 _OF_PYTORCH = ("pytorch", "inductor")
@@ -96,8 +96,7 @@ class Question:
                 the domains tell.
 
         Raises:
-            ValueError: the chip has no part that the runtime runs on, it has fewer cores than
-                threads, or as :func:`varied`.
+            ValueError: the chip has no part that the runtime runs on, or as :func:`varied`.
         """
         notes, is_asked = [], precision is not None
         if runtime is None:
@@ -114,7 +113,7 @@ class Question:
             precision = measured[0] if measured and "fp32" not in measured else "fp32"
             if precision != "fp32":
                 notes.append(f"no precision is asked for: the forecast is for {precision}")
-        found = _part(device, part, runtime, threads)
+        found = unit(device, part)
         if threads and part != "cpu":
             notes.append(f"threads are of CPUs: {threads} of them change nothing on {found.name}")
         notes += _notes_of_part(device, found, runtime, domain, precision)
@@ -165,7 +164,15 @@ class Question:
         return replace(question, target=target)
 
 
-FIGURES = tuple(RANGES)
+# Figures of a device that say nothing of its milliseconds -> why.
+_UNUSED = {
+    "launch_us": (
+        "what a kernel's launch takes is learnt from networks that were measured by the runtime on "
+        "such devices, not from a device's specification; measurements of the device tell it "
+        "(latcast adapt)"
+    ),
+}
+FIGURES = tuple(figure for figure in RANGES if figure not in _UNUSED)
 """Figures of a device that :func:`varied` takes."""
 
 
@@ -185,6 +192,8 @@ def varied(device: Device, figure: str, value: float) -> Device:
         ValueError: there is no such figure, it cannot be that, or a peak is asked for that follows
             from the cores and their clocks.
     """
+    if figure in _UNUSED:
+        raise ValueError(f"{figure} cannot vary: {_UNUSED[figure]}")
     if figure not in FIGURES:
         raise ValueError(unknown_name("figure of a device", figure, FIGURES))
     number: Any = int(value) if figure in ("cores", "year") and value == int(value) else value
@@ -206,31 +215,15 @@ def varied(device: Device, figure: str, value: float) -> Device:
     return replace(device, clock_ghz=value, clusters=clusters, **_peaks(device, by))
 
 
-def _part(device: Device, part: str, runtime: str, threads: int) -> Device:
-    """The part of a chip that a runtime runs on with so many threads.
-
-    Raises:
-        ValueError: there is none, the runtime has no code for it, or it has fewer cores.
-    """
-    found = unit(device, part)
-    check_runs(runtime, found)
-    if part == "cpu" and threads > found.cores:
-        raise ValueError(
-            f"threads must be at most the {found.cores} cores of {found.name}; got {threads}: "
-            "more than one a core are not forecast"
-        )
-    return found
-
-
 def _usual_runtime(device: Device, domains: Domains, precision: str | None) -> str:
-    """One whose domain is known best, by the kind of device.
+    """One whose domain is known best, by the kind of device, of those that it can run.
 
     On x86 CPUs it is ONNX Runtime in int8: it runs the files that its quantizer writes. PyTorch
     runs none in int8 on GPUs.
     """
     kind = device.kind
     if kind == "accelerator":
-        return "qnn"
+        return "qnn" if only_on("qnn", device) is None else "tflite"
     facts = target_facts(device)
     if kind == "gpu":
         if precision == _INT8 and _is_nvidia(device) and _INT8 in domains.get(_TENSORRT, ()):

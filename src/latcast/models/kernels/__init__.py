@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ._basis import FEATURES, log_facts
     from ._explanation import BOUNDS, Extrapolation, LayerExplanation, explain
     from ._fit import MIN_GROUPS
-    from ._predictor import Kernels
+    from ._predictor import Kernels, MoreThreads
 else:
     __getattr__, __dir__ = public_names(__name__)
 
@@ -21,6 +21,7 @@ __all__ = [
     "Extrapolation",
     "Kernels",
     "LayerExplanation",
+    "MoreThreads",
     "explain",
     "log_facts",
 ]

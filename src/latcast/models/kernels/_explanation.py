@@ -17,6 +17,7 @@ from latcast.graph import (
     kernel_reads,
     written_shape,
 )
+from latcast.graph.precision import BITS
 from latcast.models.forecast_records import ForecastKernel
 from latcast.networks import ALL_KINDS, Networks, kernel_runs, working_kernels
 
@@ -193,6 +194,7 @@ def explain(
     kernels: Networks,
     of_kernels: tuple[Floats, Floats, Sequence[str], Sequence[Extrapolation | None]],
     of_network: tuple[float, float, float],
+    precision: str = "fp32",
 ) -> LayerExplanation:
     """Put together what is known of one network.
 
@@ -203,6 +205,7 @@ def explain(
         of_kernels: ms of one run of each (d,), factors that intervals reach to either side (d,),
             what they are bound by, and why the model may be wrong about them.
         of_network: ms, and the interval.
+        precision: of the target, at whose width memory is read and written.
     """
     each_ms, factors, bounds, extrapolations = of_kernels
     moved = kernels.fact("read_bytes") + kernels.fact("write_bytes") + kernels.fact("param_bytes")
@@ -214,6 +217,8 @@ def explain(
         main, ms = graph.layers[kernel.main], float(each_ms[row] * times)
         # Intervals of single kernels do not add up to that of the network, whose kernels err apart.
         factor, macs = float(factors[row]), int(kernels.fact("macs")[row] * times)
+        # Numbers that a file holds with more bits are stored as the target computes.
+        narrower = min(1.0, BITS[precision] / BITS.get(main.precision, BITS[precision]))
         listed.append(
             ForecastKernel(
                 name=main.name,
@@ -227,8 +232,8 @@ def explain(
                 upper_ms=ms * factor,
                 share=ms / total_ms,
                 macs=macs,
-                param_bytes=int(kernels.fact("param_bytes")[row]),
-                traffic_bytes=int(moved[row] * times),
+                param_bytes=int(kernels.fact("param_bytes")[row] * narrower),
+                traffic_bytes=int(moved[row] * times * narrower),
                 # A multiply-accumulate is two operations; 10^6 in a millisecond, 10^9 in a second.
                 gflop_s=2 * macs / ms / 1e6,
                 bound=UNKNOWN if main.kind == UNKNOWN else bounds[row],

@@ -9,7 +9,7 @@ and no file becomes unreadable.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -267,6 +267,27 @@ _MIN_REACH = 0.1
 MAX_NETWORKS = 2_500
 
 
+@dataclass(frozen=True, eq=False)
+class MoreThreads:
+    """How much faster networks are on more threads, by a model that knows both numbers of them.
+
+    Attributes:
+        many: its predictor of the target.
+        one: the same of as many threads as a layer model was measured with.
+        most: how many times as many threads the target has.
+    """
+
+    many: Predictor
+    one: Predictor
+    most: float
+
+    def of(self, kernels: Networks) -> tuple[Floats, Floats]:
+        """Factors of ms, and how far 90 % intervals reach at least in log ms, of n networks."""
+        ms = self.many.predict(kernels)
+        factors = np.clip(ms / self.one.predict(kernels), 1 / self.most, 1.0)
+        return factors, np.log(self.many.predict_interval(kernels, 0.9)[1] / ms)
+
+
 class Kernels(Predictor):
     """Milliseconds of any network on one target: the sum over its kernels.
 
@@ -287,6 +308,9 @@ class Kernels(Predictor):
 
     least_ms: Callable[[Networks], Floats] | None = None
     """What no network can be faster than, shape (n,), where that is known; no file has it."""
+
+    more_threads: MoreThreads | None = None
+    """What more threads than were measured make of it, of a model that was carried to them."""
 
     _model: LayerModel
     _ranges: Ranges
@@ -343,7 +367,14 @@ class Kernels(Predictor):
             labels = frozenset(self._model.basis.labels)
             extrapolated = [e is not None for e in self._ranges.extrapolations(kernels, labels)]
             beyond += BEYOND_DEVIATION**2 * np.array(extrapolated, float)
-        return self._model.forecast(kernels, beyond, runtime, reach)
+        found = self._model.forecast(kernels, beyond, runtime, reach)
+        if self.more_threads is None:
+            return found
+        faster, least = self.more_threads.of(kernels)
+        deviation = np.maximum(found.deviation, least / self.fitted.calibration.quantile(0.9))
+        return replace(
+            found, ms=found.ms * faster, factor=found.factor * faster, deviation=deviation
+        )
 
     @property
     def _is_carried(self) -> bool:
@@ -363,10 +394,12 @@ class Kernels(Predictor):
         ms, factor = float(forecast.ms[0]), float(np.exp(reach * forecast.deviation[0]))
         return explain(
             graph, rules_of(self.target.runtime), kernels, (each_ms, factors, bounds, strange),
-            (ms, ms / factor, ms * factor),
+            (ms, ms / factor, ms * factor), self.target.precision,
         )  # fmt: skip
 
-    def carried(self, device: Device, target: Target) -> Kernels:
+    def carried(
+        self, device: Device, target: Target, more_threads: MoreThreads | None = None
+    ) -> Kernels:
         """The model as of another target, before anything was measured there.
 
         All takes as long as the peaks of a core of both CPUs say, where these are known, and
@@ -375,11 +408,15 @@ class Kernels(Predictor):
         Args:
             device: that the target is of.
             target: that differs in nothing but the device and the batch.
+            more_threads: that it has besides.
 
         Raises:
             ValueError: it differs in more.
         """
-        if replace(target, device=self.target.device, batch=self.target.batch) != self.target:
+        own = replace(target, device=self.target.device, batch=self.target.batch)
+        if more_threads is not None:
+            own = replace(own, threads=self.target.threads)
+        if own != self.target:
             raise ValueError(
                 "a layer model can be carried to a target that is as its own but for the device "
                 f"and the batch, {self.target}; got {target}: adapt it by a few measurements "
@@ -387,7 +424,9 @@ class Kernels(Predictor):
             )
         new = Kernels()
         new._ranges = self._ranges
-        new._model = self._carried(self._slowdown(target, device) or Slowdown())
+        alone = replace(target, threads=self.target.threads)
+        new._model = self._carried(self._slowdown(alone, device) or Slowdown())
+        new.more_threads = more_threads
         card = {
             "data": self.card.get("data", []),
             "rows": 0,
@@ -414,13 +453,20 @@ class Kernels(Predictor):
         return SCHEMA
 
     def _state(self) -> State:
+        if self.more_threads is not None:
+            raise ValueError(
+                f"the model of {self.target} must be adapted before it is saved: it is made of "
+                "two models, of which a file holds one (latcast adapt)"
+            )
         return packed(self._model, self._ranges, self.fitted.calibration)
 
     def _restore(self, state: State, parts: Mapping[str, Predictor]) -> None:
         self._model, self._ranges, self.fitted.calibration = unpacked(state)
 
-    def _adapted(self, few: Dataset, method: str, seed: int) -> Kernels:
+    def _adapted(self, few: Dataset, method: str, seed: int) -> Predictor:
         """Adapt to a new family on the same target, or to any networks on another."""
+        if self.more_threads is not None:
+            return self.more_threads.many.adapt(few, method=method, seed=seed)
         if method != "bayes":
             raise ValueError(f"a layer model adapts by the method bayes; got {method}")
         observed, groups = observe((few,))
