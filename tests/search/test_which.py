@@ -17,6 +17,7 @@ from latcast.graph.write.onnx import to_onnx
 from latcast.models.resolve import UnresolvedError
 from latcast.search.which import DeviceAnswer, answer_of
 from latcast.search.which import _notes_of_measured as notes_of_measured
+from latcast.search.which import _notes_of_width as notes_of_width
 from latcast.search.which import _Wanted as Wanted
 from latcast.search.within_budget import GraphKernels, KernelTotals
 
@@ -317,12 +318,18 @@ def test_text_has_the_best_of_each_device_and_json_all(latcast: Any, file: Path)
 
 
 def test_intervals_that_are_too_wide_to_decide_are_told() -> None:
-    found = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.95)
-    wide = sum(t.upper_ms > 3 * t.lower_ms for t in found.targets)
-    assert 2 * wide > len(found.targets)
-    assert any(note.startswith(f"{wide} of {len(found.targets)} intervals") for note in found.notes)
-    narrow = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.05)
-    assert not any("too wide to decide" in note for note in narrow.notes)
+    wide = DeviceAnswer("a", "cpu", "a/r/b1", "likely", 0.6, 38, 8, 700, 1, None, "specification")
+    unlikely = replace(wide, chance="unlikely", probability=0.2)
+    narrow = replace(wide, lower_ms=20, upper_ms=50)
+    (note,) = notes_of_width([wide, unlikely, narrow])
+    assert note.startswith("2 of 3 intervals span more than a factor of 3 about the budget")
+    assert not list(notes_of_width([wide, narrow]))
+    # Where the budget lies beyond an interval, its width decides nothing.
+    decided = [replace(wide, chance=chance) for chance in ("certain", "no")]
+    assert not list(notes_of_width([wide, *decided]))
+
+    found = library.which(network(), 2.0, devices=["raspberry-pi-4"], coverage=0.05)
+    assert not any("too wide to decide" in note for note in found.notes)
 
 
 def test_models_of_architectures_alone_answer_where_their_runtime_is_named() -> None:

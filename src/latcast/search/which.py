@@ -371,13 +371,15 @@ def _notes_of_measured(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
 
 
 def _notes_of_width(answers: Sequence[DeviceAnswer]) -> Iterator[str]:
-    """Yield a note where most intervals are too wide to decide by."""
-    wide = sum(a.upper_ms > TOO_WIDE * a.lower_ms for a in answers)
+    """Yield a note where most intervals are too wide to decide by, as the budget is in them."""
+    wide = sum(
+        a.upper_ms > TOO_WIDE * a.lower_ms and a.chance not in ("certain", "no") for a in answers
+    )
     if 2 * wide > len(answers):
         yield (
-            f"{wide} of {len(answers)} intervals span more than a factor of {TOO_WIDE:.0f}, too "
-            "wide to decide: measure the network, or a few like it, on a device that matters "
-            "(latcast measure --models) and adapt (latcast adapt)"
+            f"{wide} of {len(answers)} intervals span more than a factor of {TOO_WIDE:.0f} about "
+            "the budget, too wide to decide: measure the network, or a few like it, on a device "
+            "that matters (latcast measure --models) and adapt (latcast adapt)"
         )
 
 
