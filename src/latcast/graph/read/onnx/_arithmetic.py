@@ -39,7 +39,7 @@ def window_of(node: Node, kernel: Sequence[int]) -> Window:
 def _windowed(
     window: Window,
     shapes: tuple[TensorShape | None, ...],
-    op: str | None = None,
+    op: str | None,
     groups: int = 1,
     weights: tuple[int, ...] = (),
     inside: float = 1.0,
