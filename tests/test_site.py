@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -103,13 +105,35 @@ def test_no_link_is_broken(pages: dict[Path, Html]) -> None:
     assert sum(len(page.links) for page in pages.values()) > 1_000
 
 
+@pytest.mark.worker
+@pytest.mark.parametrize(
+    "name",
+    ["index", "numbers", "tutorials/deploy", "tutorials/notebook", "gallery", "results/devices"],
+)
+def test_axe_finds_nothing(
+    name: str, pages: dict[Path, Html], browser: Any, accessible: Callable[[Any], None]
+) -> None:
+    pytest.importorskip("axe_playwright_python")
+    path = _root(pages) / f"{name}.html"
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(path.as_uri())
+    page.wait_for_function(
+        "[...document.querySelectorAll('.md-code__nav')].every(nav => nav.ariaLabel)"
+    )
+    accessible(page)
+    page.close()
+
+
+def _root(pages: dict[Path, Html]) -> Path:
+    return min(pages, key=lambda path: len(path.parts)).parent
+
+
 def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Html]) -> None:
     for page in pages.values():
         for link in page.loaded:
             assert not urlsplit(link).scheme.startswith("http"), (page.path, link)
             assert link.startswith(("/", "data:")) or (page.path.parent / unquote(link)).exists()
-    site = min(pages, key=lambda path: len(path.parts)).parent
-    for path in site.rglob("*.css"):
+    for path in _root(pages).rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", path.read_text(encoding="utf-8"))
 
 
