@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -511,14 +510,10 @@ class _Wanted:
         return [*known, *others] if self.runtimes or not known else known
 
     def _takes(self, runtime: str, precision: str) -> bool:
-        return (self.runtimes is None or runtime in self._runtime_names) and (
+        names = (name for r in self.runtimes or () for name in runtime_names(r))
+        return (self.runtimes is None or runtime in names) and (
             self.precisions is None or precision in self.precisions
         )
-
-    @cached_property
-    def _runtime_names(self) -> frozenset[str]:
-        """All names of the runtimes that are asked for."""
-        return frozenset(name for r in self.runtimes or () for name in runtime_names(r))
 
     def unmet(self, batch: int) -> str:
         """Return the message that no target is as asked for: what there is, and what to do."""

@@ -521,11 +521,8 @@ class Client:
         headers["accept"] = "application/json"
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
-        kind = (
-            http.client.HTTPSConnection
-            if self._parts.scheme == "https"
-            else http.client.HTTPConnection
-        )
+        is_safe = self._parts.scheme == "https"
+        kind = http.client.HTTPSConnection if is_safe else http.client.HTTPConnection
         assert self._parts.hostname is not None
         where = f"{self._parts.path.rstrip('/')}{path}"
         connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)

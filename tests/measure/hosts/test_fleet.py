@@ -545,9 +545,6 @@ def test_who_interrupts_a_fleet_does_not_wait_for_sustained_runs(
     assert all(host.held == 0 for host in hosts.values())
 
 
-# --- by the command line --------------------------------------------------------------------------
-
-
 @pytest.fixture
 def made(monkeypatch):
     """Hosts by their names; what shall happen to them is put there before."""
