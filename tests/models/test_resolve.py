@@ -160,6 +160,19 @@ def test_more_threads_are_as_much_faster_as_there_are_at_most(runtime: str, tmp_
         own.save(tmp_path / "x.latcast")
 
 
+def test_more_threads_of_a_cpu_of_ours_are_by_its_own_model() -> None:
+    """Two by ONNX Runtime on an EPYC Turin took ShuffleNet twice as long as one."""
+    graphs = [library.read_graph(Variant.parse("squeezenet-1.0").to_onnx(1))]
+    one, two = (
+        resolve("epyc-turin-2c", TargetQuery("onnxruntime", None, "fp32", n), role="networks")[0]
+        for n in (1, 2)
+    )
+    assert 1 <= one.predictor.predict(graphs) / two.predictor.predict(graphs) <= 2
+    assert any("epyc-turin-2c-onnxruntime-b1-t1, as much faster as 2" in n for n in two.notes)
+    (exact,) = resolve(EPYC, TargetQuery("onnxruntime", threads=2), role="networks")
+    assert exact.predictor.kind == "joint-target"
+
+
 @pytest.mark.parametrize(
     ("device", "asked", "target"),
     [

@@ -115,6 +115,13 @@ def test_limits_leave_models_out(
     assert [m.model for m in small.models] == ["small.second"]
 
 
+def test_what_the_device_cannot_hold_does_not_fit(table: Path, corpus: Corpus) -> None:
+    options: dict[str, Any] = {"accuracies": table, "corpus": corpus}
+    assert library.choose("raspberry-pi-4", 1e12, batch=1, **options).fitting == 4
+    with pytest.raises(InfeasibleError, match=r"ms and 4 GB: the smallest, .* raise the memory"):
+        library.choose("raspberry-pi-4", 1e12, batch=1_000_000, **options)
+
+
 @pytest.mark.parametrize(
     ("budget", "options", "says"),
     [

@@ -266,7 +266,9 @@ _OF_HOSTS = "onnxruntime"
 
 
 def by_host(found: Resolved) -> Resolved:
-    """The answer of another x86 CPU's layer model, where nothing of this one was measured.
+    """The answer of a layer model of an x86 CPU, where nothing of this one was measured.
+
+    That is another CPU's, or its own of another number of threads.
 
     Of ONNX Runtime and OpenVINO on such CPUs our campaigns know more than all public tables: by
     specification alone 61 real models on a Xeon were off by 56 and 38 %, by the models of the EPYC
@@ -278,35 +280,45 @@ def by_host(found: Resolved) -> Resolved:
     100 %; by specification by 25 and 20 % under intervals of a factor of 69 and 14.
     """
     joint: Any = found.predictor
-    target = joint.target
-    if found.basis == "measurements" or not joint.facts.get("isa_x86"):
-        return found
+    target, device = joint.target, devices()[joint.target.device]
     asked = replace(target, runtime=public_runtime(target.runtime))
     hosts = [
         name
         for name in zoo.names("networks")
         if name not in zoo.of_joint() and _is_as(zoo.target(name, "networks"), asked)
     ]
-    if not hosts:
+    used = joint.facts.get("threads") or 1
+    if found.basis == "measurements":
+        # Of other settings of the chip: what its own model knows of fewer threads is nearer.
+        hosts = [
+            name
+            for name in hosts
+            if (own := zoo.target(name, "networks")).device == device.name
+            and own.threads != used
+            and not joint.is_measured
+        ]
+    if not hosts or not joint.facts.get("isa_x86"):
         return found
     # Of several that one which most networks were measured for.
     hosts.sort(key=lambda name: -zoo.header(name, "networks")["card"]["rows"])
-    own, device = zoo.target(hosts[0], "networks"), devices()[target.device]
-    more, used = None, (joint.facts["threads"] or own.threads) / own.threads
-    if used != 1:
+    own, more = zoo.target(hosts[0], "networks"), None
+    if used != own.threads:
         from .kernels import MoreThreads
 
         few_threads = TargetQuery(target.runtime, target.batch, target.precision, own.threads)
         few = by_joint(found.name, target.device, few_threads, None, None, None)
-        more = MoreThreads(joint, few.predictor, used)
+        more = MoreThreads(joint, few.predictor, used / own.threads)
     predictor = open_shipped(hosts[0], "networks").carried(device, asked, more)
     predictor.least_ms = joint.least_ms
+    on_threads = f" on {used:g} threads" * (own.device == device.name)
     note = (
-        f"no network was measured on {device.group} by {target.runtime}: the forecast is by the "
-        f"model {hosts[0]}, as much faster or slower as the peaks of a core of both devices say"
+        f"no network was measured on {device.group} by {target.runtime}{on_threads}: the forecast "
+        f"is by the model {hosts[0]}"
     )
+    if own.device != device.name:
+        note += ", as much faster or slower as the peaks of a core of both devices say"
     if more is not None:
-        note += f", and as {used:g} threads are than {own.threads} by specification"
+        note += f", as much faster as {used:g} threads are than {own.threads} by specification"
     if own.batch != target.batch:
         note += f"; it was measured at batch {own.batch}"
     return replace(found, predictor=predictor, notes=[*found.notes[:-1], note])

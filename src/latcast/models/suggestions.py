@@ -155,7 +155,10 @@ class Suggestions(Record):
                 replace(interval_column(self.coverage, of=lambda r: r[1]), label="then expected"),
                 Column("factor", lambda r: r[1].upper_ms / r[1].lower_ms, ".2f"),
             )
-            yield Table(columns, rows, f"chosen among {self.candidates}; each after those above")
+            among = f"chosen among {self.candidates}; each after those above"
+            if not self.candidates:
+                among = "no other network is known as the runtime runs it"
+            yield Table(columns, rows, among)
         columns = (
             Column("layer", lambda k: end_of(k.name, 60)),
             Column("operators", lambda k: start_of(k.operators, 24)),

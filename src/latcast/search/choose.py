@@ -14,6 +14,7 @@ import numpy as np
 
 from latcast._imports import require
 from latcast._names import unknown_name
+from latcast.devices import devices
 from latcast.models.resolve import TargetQuery, UnresolvedError, resolve_one
 from latcast.networks.corpus import Corpus, read_corpus
 from latcast.report import charts
@@ -228,7 +229,8 @@ def choose(
         batch: likewise.
         precision: likewise.
         threads: likewise, of the CPU.
-        max_memory_bytes: of weights and activations, as the runtime holds them.
+        max_memory_bytes: of weights and activations, as the runtime holds them; what the device
+            has at most.
         confidence: that the latency is within the budget; by default the forecast has to be.
         coverage: of the intervals, between 0 and 1.
         corpus: kernels of the networks; those that latcast ships by default.
@@ -253,12 +255,11 @@ def choose(
     if not rows:
         raise ValueError(f"{path} must name networks of timm that the corpus has; it names none")
     compared = _forecast(rows, found, corpus, max_latency_ms, coverage)
-    fits = _fitting(compared, max_latency_ms, confidence, max_memory_bytes)
+    limit = _least_memory(found.predictor.target.device, max_memory_bytes)
+    fits = _fitting(compared, max_latency_ms, confidence, limit)
     if not len(fits):
         sure = None if confidence is None else _sure(compared, found, corpus, confidence)
-        raise InfeasibleError(
-            _infeasible(compared, max_latency_ms, confidence, max_memory_bytes, sure)
-        )
+        raise InfeasibleError(_infeasible(compared, max_latency_ms, confidence, limit, sure))
     top1 = np.array([compared[n].top1 for n in fits])
     ms = np.array([[compared[n].latency_ms] for n in fits])
     front = fits[nondominated(top1, ms)][::-1]
@@ -336,6 +337,13 @@ def _forecast(
         )
         for row in rows
     ]
+
+
+def _least_memory(device: str, asked: float | None) -> float | None:
+    """The most bytes that a network may take: those that are asked for, or that the device has."""
+    known = devices().get(device)
+    has = None if known is None or known.memory_gb is None else known.memory_gb * 1e9
+    return min((x for x in (asked, has) if x is not None), default=None)
 
 
 def _fitting(

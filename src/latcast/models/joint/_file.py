@@ -468,7 +468,7 @@ def _of_new_kind(facts: TargetFacts) -> str:
     kind = (own or "").partition("_")[2] or own
     part = (unit_of_runtime(facts.domain) or "").upper() or "device"
     return (
-        f"no table measured {runtime} on a {part} of the kind {kind}: the forecast is as of others "
+        f"no table measured {runtime} on {part}s of the kind {kind}: the forecast is as of others "
         "by its specification, and its interval is wider; measure a few networks there (latcast "
         "measure --models) and adapt (latcast adapt), or ask for a runtime that was measured on "
         "such devices (--runtime)"

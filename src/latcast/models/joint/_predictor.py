@@ -208,6 +208,11 @@ class JointPredictor(Predictor):
         return bool(self._seen)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the target itself was measured, not others of its chip."""
+        return self._is_known
+
+    @property
     def facts(self) -> Facts:
         """The known facts of the target."""
         return self._facts.facts

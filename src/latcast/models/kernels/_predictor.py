@@ -283,9 +283,10 @@ class MoreThreads:
 
     def of(self, kernels: Networks) -> tuple[Floats, Floats]:
         """Factors of ms, and how far 90 % intervals reach at least in log ms, of n networks."""
-        ms = self.many.predict(kernels)
+        ms, deviation = self.many.stated(kernels)
+        assert deviation is not None  # of the joint model, which knows how sure it is
         factors = np.clip(ms / self.one.predict(kernels), 1 / self.most, 1.0)
-        return factors, np.log(self.many.predict_interval(kernels, 0.9)[1] / ms)
+        return factors, self.many.fitted.calibration.quantile(0.9) * deviation
 
 
 class Kernels(Predictor):
