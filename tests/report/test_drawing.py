@@ -195,6 +195,15 @@ def test_a_network_of_any_size_is_a_page_of_a_few_hundred_boxes() -> None:
     drawing = str(inspection_drawing({"kernels": kernels}))
     assert drawing.count('class="box') <= MAX_BOXES + MAX_DRAWN
     assert len(drawing) < 400_000
+    timed = [k | {"ms": 1.0 + n, "layers": [k["name"]]} for n, k in enumerate(kernels)]
+    names = [f"device-{n}" for n in range(12)]
+    answers = [
+        {"device": name, "target": f"{name}/ncnn/b1", "kernels": timed, "error": None}
+        for name in names
+    ]
+    drawing = str(forecast_drawing({"devices": answers}))
+    assert [e.text for e in elements(drawing, "option")] == names
+    assert len(drawing) < 450_000
 
 
 def test_what_kernels_read_passes_views() -> None:
@@ -242,3 +251,18 @@ def test_a_drawing_is_explored_by_mouse_and_keyboard(
     page.locator("a.box").click()
     expect(page.locator("details .box").first).to_be_visible()
     context.close()
+
+
+@pytest.mark.slow
+def test_the_chosen_box_tells_the_values_of_all_devices(browser: Any, tmp_path: Path) -> None:
+    names = ["raspberry-pi-4", "rtx-4090", "raspberry-pi-5", "rtx-2080-ti", "pixel-7", "pixel-3"]
+    (tmp_path / "page.html").write_text(latcast.forecast(graph(), names).to_html())
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    box = page.locator(".drawing .net .box").first
+    assert "pixel-3" not in box.locator("title").text_content()
+    box.click()
+    told = page.locator(".drawing .facts dt").all_inner_texts()
+    assert [word for word in told if word in names] == names
+    values = box.get_attribute("data-v").split("|")
+    assert page.locator(".drawing .facts dd").all_inner_texts()[-1] == values[-1]

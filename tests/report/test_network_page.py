@@ -68,7 +68,9 @@ def test_a_roofline_has_a_circle_for_each_kernel_and_a_roof() -> None:
         kernel(name="b", kind="depthwise_conv", ms=0.5, gflop_s=50.0, macs=5 * 10**8),
         kernel(name="pool", macs=0),
     ]
+    assert "Of the others the 1 most" in roofline("a", kernels, PEAKS, 1).caption
     figure = roofline("Roofline of a", kernels, PEAKS)
+    assert "Of the others" not in figure.caption
     assert figure is not None
     assert (figure.x.log, figure.y.log) == (True, True)
     conv, depthwise, roof = figure.series

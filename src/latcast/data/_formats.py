@@ -267,5 +267,6 @@ def _detected(path: Path, asked: Asked) -> str:
     suffixes = dict.fromkeys(s for each in FORMATS.values() for s in each.suffixes)
     raise ValueError(
         f"the format of {path.name} is not known by its suffix; "
-        f"known: {', '.join(suffixes)}, or give format=… ({', '.join(FORMATS)})"
+        f"known: {', '.join(suffixes)}, or give --input-format (in Python, format=): "
+        f"{', '.join(FORMATS)}"
     )

@@ -35,6 +35,9 @@ STEPS = 8
 MAX_DRAWN = 500
 # Heading of the section of a page.
 DRAWN = "The network as a graph"
+# Measures, such as devices, that a box tells in words; its script adds the values of the others,
+# which in words would make the page of a Swin Transformer on twelve devices 100 kB larger.
+MAX_IN_WORDS = 4
 # Names of a network's kernels that say nothing in a group's.
 _SEPARATORS = "/._"
 
@@ -379,7 +382,8 @@ class _Drawer:
                                 ("memory traffic", "moved_bytes", bytes_text)):  # fmt: skip
             if word not in names:
                 facts.append((word, text(sum(k[key] for k in own))))
-        for measure, value, total in zip(self.measures, sums, self.totals, strict=True):
+        told = list(zip(self.measures, sums, self.totals, strict=True))[:MAX_IN_WORDS]
+        for measure, value, total in told:
             share = f" ({100 * value / total:.1f} %)" if total else ""
             together = " together" if len(own) > 1 else ""
             facts.append((measure.name, f"{measure.text(value)}{together}{share}"))

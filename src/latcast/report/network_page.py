@@ -93,7 +93,12 @@ def network_sections(record: Record) -> Iterator[Section]:
         yield heading, parts
 
 
-def roofline(title: str, kernels: Sequence[Record], specification: Record | None) -> Figure | None:
+def roofline(
+    title: str,
+    kernels: Sequence[Record],
+    specification: Record | None,
+    most: int = MAX_DRAWN,
+) -> Figure | None:
     """Draw GFLOP/s by FLOP per byte moved, a circle for each kernel, its area by milliseconds.
 
     Williams, Waterman and Patterson, *Roofline: an insightful visual performance model for
@@ -103,12 +108,14 @@ def roofline(title: str, kernels: Sequence[Record], specification: Record | None
         title: of the figure.
         kernels: of a device's record.
         specification: its peaks, whose roof is drawn; or None.
+        most: kernels to draw, those of the most milliseconds.
 
     Returns:
         None where no kernel multiplies.
     """
     drawn = sorted((k for k in kernels if k["macs"] and k["moved_bytes"]), key=lambda k: -k["ms"])
-    drawn = drawn[:MAX_DRAWN]
+    left = len(drawn) - most
+    drawn = drawn[:most]
     if not drawn:
         return None
     series = [
@@ -122,6 +129,7 @@ def roofline(title: str, kernels: Sequence[Record], specification: Record | None
     caption = (
         f"{_roof_text(specification)} Kernels without multiply-accumulates, "
         f"{100 * left_out:.1f} % of the ms, are not drawn."
+        + (f" Of the others the {most} most expensive are." if left > 0 else "")
     )
     return Figure(title, x, Axis("GFLOP/s", log=True), tuple(series), caption=caption)
 
@@ -174,11 +182,12 @@ def _rooflines(devices: Sequence[Record]) -> Iterator[Markup | Figure | str]:
         "line does not reach what the device can do; one above it reads from caches what counts "
         "as memory traffic here.</p>"
     )
+    most = MAX_DRAWN // len(devices)
     for device in devices:
         if len(devices) > 1:
             yield Markup("<h3>{}</h3>").format(printable(device["target"]))
         title = f"Roofline of {device['target']}"
-        found = roofline(title, device["kernels"], device["specification"])
+        found = roofline(title, device["kernels"], device["specification"], most)
         yield "no kernel multiplies" if found is None else found
 
 

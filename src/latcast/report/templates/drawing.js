@@ -7,12 +7,21 @@ for (const drawing of document.querySelectorAll(".drawing")) {
 
   const tell = (box) => {
     const list = document.createElement("dl");
+    const words = new Set();
+    const add = (word, text) => {
+      words.add(word);
+      list.appendChild(document.createElement("dt")).textContent = word;
+      list.appendChild(document.createElement("dd")).textContent = text;
+    };
     for (const line of box.querySelector("title").textContent.split("\n")) {
       const at = line.indexOf(": ");
-      const word = list.appendChild(document.createElement("dt"));
-      word.textContent = line.slice(0, at);
-      list.appendChild(document.createElement("dd")).textContent = line.slice(at + 2);
+      add(line.slice(0, at), line.slice(at + 2));
     }
+    // Of many devices the title tells the first alone.
+    const values = box.dataset.v.split("|");
+    [...drawing.querySelectorAll(".choice option")].forEach((option, n) => {
+      if (!words.has(option.text)) add(option.text, values[n]);
+    });
     const close = document.createElement("button");
     close.textContent = "×";
     close.setAttribute("aria-label", "close");
