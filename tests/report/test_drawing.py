@@ -266,3 +266,7 @@ def test_the_chosen_box_tells_the_values_of_all_devices(browser: Any, tmp_path: 
     assert [word for word in told if word in names] == names
     values = box.get_attribute("data-v").split("|")
     assert page.locator(".drawing .facts dd").all_inner_texts()[-1] == values[-1]
+    (tmp_path / "page.html").write_text(latcast.forecast(graph(), names[:1]).to_html())
+    page.reload()
+    page.locator(".drawing .net .box").first.click()
+    assert page.locator(".drawing .facts dt").all_inner_texts().count(names[0]) == 1

@@ -17,8 +17,8 @@ for (const drawing of document.querySelectorAll(".drawing")) {
       const at = line.indexOf(": ");
       add(line.slice(0, at), line.slice(at + 2));
     }
-    // Of many devices the title tells the first alone.
-    const values = box.dataset.v.split("|");
+    // Of many devices the title tells the first alone; where there is one, no box has values.
+    const values = (box.dataset.v || "").split("|");
     [...drawing.querySelectorAll(".choice option")].forEach((option, n) => {
       if (!words.has(option.text)) add(option.text, values[n]);
     });
