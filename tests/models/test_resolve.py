@@ -27,6 +27,7 @@ from latcast.spaces import space
 SPACE = space("ofa-mobilenet-v3")
 ARCHS = SPACE.sample(2, 0, restrict={"r": [160]})
 EPYC = "epyc-genoa-2c"
+INTERVAL = ("predict", "predict_interval")
 
 
 def targets(name: str, **asked: Any) -> list[str]:
@@ -130,8 +131,15 @@ def test_another_x86_cpu_is_answered_by_the_model_of_ours(
         width, known = (np.divide(*m.predict_interval(graphs)) for m in (found.predictor, ours))
         assert width < known
         least = found.predictor.least_ms(found.predictor._own(graphs)[0])
-        found.predictor.least_ms = lambda _: 1e6 * least
-        assert found.predictor.predict(graphs) == pytest.approx(1e6 * least)
+        for by in (1, 1e6):
+            found.predictor.least_ms = lambda _, by=by: by * least
+            ms, (lower, upper) = (getattr(found.predictor, n)(graphs) for n in INTERVAL)
+            told = found.predictor.explain(graphs[0])
+            assert (told.ms, told.lower_ms) == pytest.approx((ms[0], lower[0]))
+            assert told.upper_ms == pytest.approx(upper[0])
+            assert told.total_ms == pytest.approx(told.ms)
+            assert told.lower_ms >= by * least[0] * (1 - 1e-9)
+        assert told.ms == pytest.approx(1e6 * least[0])
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -388,14 +388,18 @@ class Kernels(Predictor):
         if graph is None:
             raise ValueError("an explanation by kernels must be of one graph; got several networks")
         forecast, reach = self._forecast_of(kernels), self.fitted.calibration.quantile(coverage)
-        each_ms = forecast.kernel_ms * forecast.factor[0]
+        # As of networks together, nothing lies beyond what the device can do.
+        least = float(np.max(self._limits(own)))
+        ms, factor = float(forecast.ms[0]), float(np.exp(reach * forecast.deviation[0]))
+        slower = max(ms, least) / ms if ms else 1.0
+        each_ms = forecast.kernel_ms * forecast.factor[0] * slower
         factors = np.exp(reach * forecast.kernel_deviation)
         bounds = [BOUNDS[n] for n in self._model.prices.parts(kernels).argmax(axis=1)]
         strange = self._ranges.extrapolations(kernels, frozenset(self._model.basis.labels))
-        ms, factor = float(forecast.ms[0]), float(np.exp(reach * forecast.deviation[0]))
+        ms *= slower
         return explain(
             graph, rules_of(self.target.runtime), kernels, (each_ms, factors, bounds, strange),
-            (ms, ms / factor, ms * factor), self.target.precision,
+            (ms, max(ms / factor, least), ms * factor), self.target.precision,
         )  # fmt: skip
 
     def carried(
