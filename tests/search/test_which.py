@@ -151,6 +151,22 @@ def test_runtimes_are_those_that_devices_have(tmp_path: Path) -> None:
     assert any("no table measured openvino on raspberry-pi-4" in note for note in named.notes)
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_x86_cpus_are_answered_as_by_a_forecast(threads: int) -> None:
+    """By the models of our hosts: `which` asked the joint model alone."""
+    asked: Any = {"threads": threads}
+    targets: Any = {"runtimes": ["openvino"], "precisions": ["fp32"]}
+    (answer,) = library.which(
+        network(), 2.0, devices=["core-i7-12700k"], **asked, **targets
+    ).targets
+    (row,) = library.forecast(
+        network(), "core-i7-12700k", runtime="openvino", precision="fp32", **asked
+    ).devices
+    told = (answer.target, answer.latency_ms, answer.lower_ms, answer.upper_ms)
+    assert told[0] == row.target
+    assert told[1:] == pytest.approx((row.latency_ms, row.lower_ms, row.upper_ms))
+
+
 def test_targets_are_those_that_can_be() -> None:
     """MNN was measured on x86 alone; PyTorch on GPUs of AMD, too; no card runs QNN or LiteRT."""
     names = ["raspberry-pi-4", "rx-7900-xtx", "raspberry-pi-4-videocore-vi", "edge-tpu"]

@@ -280,6 +280,8 @@ def by_host(found: Resolved) -> Resolved:
     100 %; by specification by 25 and 20 % under intervals of a factor of 69 and 14.
     """
     joint: Any = found.predictor
+    if joint.kind != "joint-target" or joint.target.device not in devices():
+        return found
     target, device = joint.target, devices()[joint.target.device]
     asked = replace(target, runtime=public_runtime(target.runtime))
     hosts = [

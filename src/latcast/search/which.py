@@ -27,6 +27,7 @@ from latcast.devices import (
 from latcast.graph import Graph
 from latcast.graph.read import Network, ReadOptions, name_of, read_with
 from latcast.models import zoo
+from latcast.models.by_device import by_host
 from latcast.models.joint import Joint, JointPredictor, Question, within_each
 from latcast.models.quantized_network import INT8, runs_dequantized
 from latcast.models.query import Basis, Resolved
@@ -55,9 +56,11 @@ _VERDICTS = ("certain", "likely", UNDECIDED, "unlikely", "no")
 MAX_SHOWN = 20
 # Targets of the joint model whose priors are made at once.
 _AT_ONCE = 500
+# Devices up to which x86 CPUs are answered by models of ours, as `latcast predict` answers: that
+# takes a tenth of a second a target, and the catalogue has five hundred.
+_FEW = 3
 # Reasons why targets have no answer, and devices, that notes tell of.
 _MAX_REASONS = 3
-# A runtime and a precision.
 _Pair = tuple[str, str]
 _OF_PYTORCH = ("pytorch", "inductor")
 # How many times the arithmetic of fp32 a CPU must do in bf16 for a runtime to choose it.
@@ -471,7 +474,7 @@ class _Wanted:
             for predictor in joint.predictors(questions[start : start + _AT_ONCE]):
                 basis: Basis = "measurements" if predictor.card["rows"] else "specification"
                 found.append(Resolved(predictor.target.device, predictor, basis))
-        return found, reasons
+        return (list(map(by_host, found)) if len(self.devices) <= _FEW else found), reasons
 
     def _shipped(self, batch: int) -> Iterator[Resolved]:
         """Yield shipped models of one target that know networks, or whose runtime is named.
@@ -561,8 +564,7 @@ def _can_run(runtime: str, device: Device) -> bool:
     first = runtime.partition("-")[0]
     if runtime in UNNAMED or only_on(runtime, device) is not None:
         return False
-    facts = target_facts(device)
-    is_told = any(x for name, x in facts.items() if name.startswith("vendor_"))
+    is_told = any(x for n, x in target_facts(device).items() if n.startswith("vendor_"))
     if device.kind != "gpu" or is_told or first == "ncnn":
         return True
     return first in (_OF_PYTORCH if runs_pytorch(device) else ("tflite",))
