@@ -146,7 +146,7 @@ def test_rows_of_a_second_folder_are_classed_by_what_is_new(
     assert (both["rows"], both["networks"], both["groups"]) == (1, 1, 1)
     assert found["device", "rank-1"]["median_error"] < 1e-3
     assert ("both", "rank-1") not in found
-    assert "1 targets with fewer than 3 rows are left out at 2 samples" in run.stderr
+    assert "left out at 2 samples: 1 target of fewer than 3 rows, such as " in run.stderr
 
 
 @pytest.mark.slow

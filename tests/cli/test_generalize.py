@@ -93,7 +93,7 @@ def test_what_is_adapted_to_is_not_scored(latcast, folder, tmp_path):
     base, out = folder / "base.latcast", tmp_path / "x.latcast"
     result = latcast.json("adapt", base, tmp_path / "twice.parquet", "--samples", 30, "--out", out)
     assert (result["samples"], result["scored"]) == (30, 20)
-    assert "at most the 40 networks" in latcast.error(
+    assert "at most 40, as many as there are networks" in latcast.error(
         "adapt", base, tmp_path / "twice.parquet", "--samples", 41, "--out", out, code=2
     )
 
@@ -117,7 +117,7 @@ def test_adapting_says_what_is_wrong(latcast, folder):
         ((base, new, "--out", "x.txt"), 2, "must end in .latcast"),
         ((base, new, "--method", "bays", "--out", out), 2, "did you mean 'bayes'"),
         ((base, new, "--method", "last-layer", "--out", out), 2, "adapts by the method bayes"),
-        ((base, new, "--samples", 121, "--out", out), 2, "at most the 120 networks"),
+        ((base, new, "--samples", 121, "--out", out), 2, "at most 120, as many as there are networks"),
         (("samsung-note1", new, "--out", out), 2, "did you mean 'samsung-note10'"),
         ((folder / "none.latcast", new, "--out", out), 2, "no such file"),
     ):

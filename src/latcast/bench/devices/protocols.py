@@ -166,9 +166,8 @@ def too_few(case: Assembled, asked: Asked) -> Iterator[str]:
         ]
         if few:
             yield (
-                f"at {counted(k, 'sample')} {counted(len(few), 'target')} of fewer than "
-                f"{k + 1} rows left out, "
-                f"such as {few[0]}"
+                f"left out at {counted(k, 'sample')}: {counted(len(few), 'target')} of fewer than "
+                f"{k + 1} rows, such as {few[0]}"
             )
 
 
