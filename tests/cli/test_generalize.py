@@ -117,7 +117,11 @@ def test_adapting_says_what_is_wrong(latcast, folder):
         ((base, new, "--out", "x.txt"), 2, "must end in .latcast"),
         ((base, new, "--method", "bays", "--out", out), 2, "did you mean 'bayes'"),
         ((base, new, "--method", "last-layer", "--out", out), 2, "adapts by the method bayes"),
-        ((base, new, "--samples", 121, "--out", out), 2, "at most 120, as many as there are networks"),
+        (
+            (base, new, "--samples", 121, "--out", out),
+            2,
+            "at most 120, as many as there are networks",
+        ),
         (("samsung-note1", new, "--out", out), 2, "did you mean 'samsung-note10'"),
         ((folder / "none.latcast", new, "--out", out), 2, "no such file"),
     ):
