@@ -67,3 +67,10 @@ def test_what_is_asked_for_twice_is_answered_once(network: Path) -> None:
     names = ("raspberry-pi-4", "raspberry-pi-4")
     found = latcast.forecast(network, names, precision=("fp32", "fp32"))
     assert [row.device for row in found.devices] == ["raspberry-pi-4"]
+
+
+def test_a_figure_without_a_part_in_forecasts_varies_and_says_so(network: Path) -> None:
+    found = latcast.vary(network, "rtx-4090", "launch_us", [1.0, 20.0])
+    first, second = found.points
+    assert first.latency_ms == second.latency_ms
+    assert "has no part in these forecasts" in "".join(found.doubts())

@@ -480,8 +480,3 @@ def test_memory_traffic_is_at_the_width_of_the_target() -> None:
     whole, half = library.forecast(graph, "rtx-4090", **asked).devices
     for name in ("param_bytes", "activation_bytes"):
         assert half.costs[name] == pytest.approx(whole.costs[name] / 2, rel=1e-3)
-
-
-def test_a_figure_without_a_part_in_forecasts_cannot_vary() -> None:
-    with pytest.raises(UnresolvedError, match=r"launch_us cannot vary: .*adapt"):
-        resolve("rtx-4090", role="networks", vary=("launch_us", 5.0))

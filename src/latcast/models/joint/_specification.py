@@ -164,15 +164,7 @@ class Question:
         return replace(question, target=target)
 
 
-# Figures of a device that say nothing of its milliseconds -> why.
-_UNUSED = {
-    "launch_us": (
-        "what a kernel's launch takes is learnt from networks that were measured by the runtime on "
-        "such devices, not from a device's specification; measurements of the device tell it "
-        "(latcast adapt)"
-    ),
-}
-FIGURES = tuple(figure for figure in RANGES if figure not in _UNUSED)
+FIGURES = tuple(RANGES)
 """Figures of a device that :func:`varied` takes."""
 
 
@@ -192,8 +184,6 @@ def varied(device: Device, figure: str, value: float) -> Device:
         ValueError: there is no such figure, it cannot be that, or a peak is asked for that follows
             from the cores and their clocks.
     """
-    if figure in _UNUSED:
-        raise ValueError(f"{figure} cannot vary: {_UNUSED[figure]}")
     if figure not in FIGURES:
         raise ValueError(unknown_name("figure of a device", figure, FIGURES))
     number: Any = int(value) if figure in ("cores", "year") and value == int(value) else value
