@@ -181,7 +181,9 @@ def kill(pid: int) -> None:
 
 
 def wait_for(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
     while not found():
+        assert time.monotonic() < end, "it has not come"
         time.sleep(0.01)
 
 

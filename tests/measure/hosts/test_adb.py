@@ -292,11 +292,12 @@ def test_a_closed_worker_makes_no_further_invocation(plugged, tool, small_refere
     (root / "accident").write_text("touch $ROOT/begun; sleep 0.2\n")
 
     def close():
-        while not (root / "begun").exists():
+        end = time.monotonic() + 60
+        while not (root / "begun").exists() and time.monotonic() < end:
             time.sleep(0.01)
         worker.close()
 
-    closing = Thread(target=close)
+    closing = Thread(target=close, daemon=True)
     closing.start()
     with pytest.raises(WorkerDiedError, match="worker was closed"):
         ask(worker, sustain_s=60.0)

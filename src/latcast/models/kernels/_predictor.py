@@ -311,7 +311,8 @@ class Kernels(Predictor):
     """What no network can be faster than, shape (n,), where that is known; no file has it."""
 
     more_threads: MoreThreads | None = None
-    """What more threads than were measured make of it, of a model that was carried to them."""
+    """How much faster the target's threads are than those that were measured; None where these are
+    its own."""
 
     _model: LayerModel
     _ranges: Ranges
