@@ -131,7 +131,7 @@ def _ofa(data: Path) -> None:
 def _by_other_batches(known: Mapping[str, Dataset], names: Sequence[str], name: str) -> float:
     """Spearman correlation of a regression on a GPU's latencies at its two other batches.
 
-    The regression is quadratic in their logarithms, fitted to 4,000 networks and scored on the rest.
+    It is quadratic in their logarithms, fitted to 4,000 networks and scored on the rest.
     """
     latency_ms = {n: known[n].latency_ms for n in names}
     one, two = (np.log(values) for n, values in latency_ms.items() if n != name)
